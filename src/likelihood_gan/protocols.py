@@ -1,0 +1,148 @@
+"""What a generator and a discriminator are, and the one convention for token tensors.
+
+How to use them (sampling, training, scoring) is left to the modules that do; the laws that go
+beyond shapes are in `likelihood_gan.checks`.
+
+`tokens` are int64 tensors of shape (batch, time). 0 is `END`: it ends a sequence, and everything
+after the first 0 of a row is 0 as well. A row without a 0 is an unfinished sequence; its
+probability is that of all the sequences that begin with it. 0 is also the start symbol, what an
+autoregressive model reads before it writes the first symbol.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, Protocol, TypeGuard, runtime_checkable
+
+import torch
+from torch import Tensor
+
+END = 0
+
+State = Any
+"""What a generator remembers between two steps: None at the start, later a tensor or a tuple, list
+or dict of tensors, each with the batch as its first dimension."""
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """A distribution over sequences: a `torch.nn.Module` with these two methods is a generator."""
+
+    def log_prob(self, tokens: Tensor) -> Tensor:
+        """Log-probability of each row in nats, (batch, time) -> (batch,), differentiable.
+
+        The first 0 of a row counts, what stands behind it does not.
+        """
+        ...
+
+    def sample(self, n: int, max_len: int) -> Tensor:
+        """Draw `n` rows of at most `max_len` tokens each, END included; longer ones are cut."""
+        ...
+
+
+@runtime_checkable
+class StepGenerator(Generator, Protocol):
+    """A generator that also tells the distribution of the next symbol."""
+
+    def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        """Read one token a row, (batch,), and return next-symbol log-probabilities and the state.
+
+        The log-probabilities are normalised, (batch, n_tokens); the first call reads END (the
+        start symbol) with state None.
+        """
+        ...
+
+
+class Discriminator(Protocol):
+    """A callable that judges sequences: tokens (batch, time) -> logits (batch,), high is real."""
+
+    def __call__(self, tokens: Tensor) -> Tensor:
+        """Return the logit of the probability that each row is real."""
+        ...
+
+
+GeneratorModule = Any
+"""A `torch.nn.Module` that follows `Generator`: Python has no notation for both at once."""
+
+
+def has_step(generator: object) -> TypeGuard[StepGenerator]:
+    """Tell whether a generator offers `step`, which prefixes, temperature and the like need."""
+    return callable(getattr(generator, "step", None))
+
+
+def lengths(tokens: Tensor) -> Tensor:
+    """Count the symbols of each row, END not counted: (batch, time) -> (batch,)."""
+    return (tokens != END).sum(1)
+
+
+def call_with_rng(function: Callable[..., Any], *args: Any, rng: torch.Generator) -> Any:
+    """Call a method of a model so that all its random draws come from `rng`.
+
+    A function with a parameter `rng` receives it. Any other draws from PyTorch's global state,
+    which is seeded from `rng` for the length of the call and put back afterwards.
+    """
+    signed = function.forward if isinstance(function, torch.nn.Module) else function
+    if "rng" in inspect.signature(signed).parameters:
+        return function(*args, rng=rng)
+    devices = [rng.device] if rng.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(
+            int(torch.randint(2**62, (), generator=rng, device=rng.device, dtype=torch.int64))
+        )
+        return function(*args)
+
+
+def checked_log_prob(log_prob: Any, batch: int) -> Tensor:
+    """Return what a generator's `log_prob` gave for `batch` rows, or say what is wrong with it.
+
+    Raises
+    ------
+    ValueError
+        If the shape is not (batch,), or a value is NaN or above 0.
+    """
+    _require_batch_vector(log_prob, batch, "generator.log_prob(tokens)")
+    if log_prob.isnan().any():
+        raise ValueError(
+            "generator.log_prob(tokens) returned NaN; a sequence that the generator cannot write "
+            "has log-probability -inf"
+        )
+    if (log_prob > 1e-4).any():
+        raise ValueError(
+            f"generator.log_prob(tokens) returned {float(log_prob.max()):.4g}, but the logarithm "
+            "of a probability is at most 0: normalise over symbols with log_softmax"
+        )
+    return log_prob
+
+
+def checked_logits(logits: Any, batch: int) -> Tensor:
+    """Return what a discriminator gave for `batch` rows, or raise ValueError."""
+    _require_batch_vector(logits, batch, "discriminator(tokens)")
+    if logits.isnan().any():
+        raise ValueError("discriminator(tokens) returned NaN; logits must be numbers")
+    return logits
+
+
+def checked_sample(tokens: Any, n: int, max_len: int) -> Tensor:
+    """Return what a generator's `sample(n, max_len)` gave, or raise ValueError."""
+    if not isinstance(tokens, Tensor) or tokens.dtype != torch.int64 or tokens.ndim != 2:
+        found = f"{tokens.dtype} {tuple(tokens.shape)}" if isinstance(tokens, Tensor) else tokens
+        raise ValueError(
+            f"generator.sample(n, max_len) must return an int64 tensor (n, length), got {found}"
+        )
+    if len(tokens) != n or tokens.shape[1] > max_len:
+        raise ValueError(
+            f"generator.sample({n}, {max_len}) must return {n} rows of at most {max_len} tokens, "
+            f"got shape {tuple(tokens.shape)}"
+        )
+    ended = (tokens == END).cumsum(1) > 0
+    if (ended & (tokens != END)).any():
+        raise ValueError(
+            "generator.sample(n, max_len) returned symbols after the first 0 of a row; "
+            "0 ends a sequence, so everything after it must be 0"
+        )
+    return tokens
+
+
+def _require_batch_vector(values: Any, batch: int, what: str) -> None:
+    found = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+    if found != (batch,):
+        raise ValueError(f"{what} must return a tensor of shape ({batch},), got {found}")

@@ -1,0 +1,174 @@
+"""Ancestral sampling and likelihood for anything with `step`, and constraints on what is drawn.
+
+A model that has `step` needs only the mixin `Autoregressive` to be a generator. Where the samples
+are used is left to the callers.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from likelihood_gan.protocols import END, State, StepGenerator
+
+BLOCK = 2048
+"""Rows that are drawn at a time: more would leave the processor's cache."""
+
+
+class Autoregressive:
+    """Mixin that makes a generator of a module with `step(tokens, state)`.
+
+    Inherit from it before `torch.nn.Module`. It writes the probability of a sequence as the
+    product of its next-symbol probabilities and samples one symbol after the other.
+    """
+
+    def log_prob(self: StepGenerator, tokens: Tensor) -> Tensor:
+        """Log-probability of each row in nats, (batch, time) -> (batch,)."""
+        previous = torch.full_like(tokens[:, 0], END)
+        alive = torch.ones_like(previous, dtype=torch.bool)
+        state, total = None, torch.zeros((), device=tokens.device)
+        for current in tokens.unbind(1):
+            log_probs, state = self.step(previous, state)
+            chosen = log_probs.gather(1, current[:, None])[:, 0]
+            total = total + torch.where(alive, chosen, 0.0)
+            alive = alive & (current != END)
+            previous = current
+        return total
+
+    def sample(
+        self: StepGenerator, n: int, max_len: int, *, rng: torch.Generator | None = None
+    ) -> Tensor:
+        """Draw `n` rows of at most `max_len` tokens, (n, length); longer sequences are cut."""
+        return sample_by_steps(self, n, max_len, rng=rng)
+
+
+def sample_by_steps(
+    generator: StepGenerator,
+    n: int,
+    max_len: int,
+    *,
+    min_len: int = 0,
+    temperature: float = 1.0,
+    prefix: Sequence[int] = (),
+    rng: torch.Generator | None = None,
+) -> Tensor:
+    """Draw sequences one symbol at a time; rows that have ended are computed no further.
+
+    Parameters
+    ----------
+    generator : module with `step`
+        Draws happen on the device of `rng`, else on that of the generator's first parameter.
+    n : int
+        Number of rows.
+    max_len : int
+        Width at which a row is cut, prefix included. `min_len=max_len` forces the length.
+    min_len : int, default=0
+        END is not drawn before a row has this many symbols.
+    temperature : float, default=1.0
+        Next-symbol log-probabilities are divided by it and normalised again.
+    prefix : sequence of int, default=()
+        Tokens that every row begins with.
+    rng : torch.Generator, optional
+        Source of randomness; PyTorch's global one if missing.
+
+    Returns
+    -------
+    Tensor
+        int64 tokens (n, length), length <= max_len.
+
+    Raises
+    ------
+    ValueError
+        If at some position every symbol that the constraints allow has probability 0.
+    """
+    device = _device(generator, rng)
+    with torch.no_grad():
+        blocks = [
+            _sample_block(
+                generator,
+                torch.tensor(prefix, dtype=torch.int64, device=device),
+                min(BLOCK, n - start),
+                max_len,
+                functools.partial(_constrain, temperature=temperature, min_len=min_len),
+                rng,
+            )
+            for start in range(0, n, BLOCK)
+        ]
+    width = max((block.shape[1] for block in blocks), default=0)
+    rows = [torch.nn.functional.pad(block, (0, width - block.shape[1])) for block in blocks]
+    return torch.cat(rows) if rows else torch.zeros((0, 0), dtype=torch.int64, device=device)
+
+
+def _sample_block(
+    generator: StepGenerator,
+    prefix: Tensor,
+    n: int,
+    max_len: int,
+    constrain: Callable[[Tensor, int], Tensor],
+    rng: torch.Generator | None,
+) -> Tensor:
+    tokens = torch.full((n, max_len), END, device=prefix.device)
+    tokens[:, : len(prefix)] = prefix
+    log_probs, state = generator.step(prefix.new_full((1,), END), None)
+    for token in prefix:  # every row begins alike, so the prefix is read once
+        log_probs, state = generator.step(token[None], state)
+    first = prefix.new_zeros(n)
+    log_probs, state = log_probs[first], take_rows(state, first)
+    alive = torch.arange(n, device=prefix.device)
+    for t in range(len(prefix), max_len):
+        drawn = draw(constrain(log_probs, t), rng)
+        tokens[alive, t] = drawn
+        going = (drawn != END).nonzero()[:, 0]
+        if len(going) < len(alive):
+            alive, drawn = alive[going], drawn[going]
+            state = take_rows(state, going)
+        if len(alive) == 0:
+            return tokens[:, : t + 1]
+        if t + 1 < max_len:
+            log_probs, state = generator.step(drawn, state)
+    return tokens
+
+
+def draw(log_probs: Tensor, rng: torch.Generator | None = None) -> Tensor:
+    """Draw one symbol a row by inverting the distribution function: (batch, n) -> (batch,)."""
+    cumulative = log_probs.double().exp().cumsum(-1)
+    uniform = torch.rand(
+        (len(log_probs), 1), dtype=torch.float64, device=log_probs.device, generator=rng
+    )
+    # right=True skips symbols of probability 0: the first whose cumulative sum exceeds the draw
+    return torch.searchsorted(cumulative, uniform * cumulative[:, -1:], right=True)[:, 0]
+
+
+def _constrain(log_probs: Tensor, t: int, *, temperature: float, min_len: int) -> Tensor:
+    ban_end = t < min_len
+    if temperature == 1.0 and not ban_end:
+        return log_probs
+    scores = log_probs / temperature
+    if ban_end:
+        scores[:, END] = -torch.inf
+    if (scores.amax(-1) == -torch.inf).any():
+        raise ValueError(
+            "min_len is out of reach: after some beginning the generator gives every symbol but "
+            "END probability 0; choose a smaller min_len"
+        )
+    return scores.log_softmax(-1)
+
+
+def take_rows(state: State, index: Tensor) -> State:
+    """Select rows of every tensor of a state (a tensor or a tuple, list or dict of them)."""
+    if isinstance(state, Tensor):
+        return state[index]
+    if isinstance(state, dict):
+        return {key: take_rows(value, index) for key, value in state.items()}
+    if isinstance(state, (tuple, list)):
+        return type(state)(take_rows(value, index) for value in state)
+    return state
+
+
+def _device(generator: object, rng: torch.Generator | None) -> torch.device:
+    if rng is not None:
+        return rng.device
+    parameters = generator.parameters() if isinstance(generator, torch.nn.Module) else iter(())
+    first = next(parameters, None)
+    return torch.device("cpu") if first is None else first.device

@@ -1,0 +1,285 @@
+"""The adversarial loop: a Python generator of one record per epoch.
+
+To stop is not to ask for the next record. The loop knows token tensors and models; sequences,
+callbacks, files and the choice of the best epoch are left to the callers.
+"""
+
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from likelihood_gan.corpus import Corpus
+from likelihood_gan.objectives import Objective, is_adversarial
+from likelihood_gan.protocols import (
+    END,
+    Discriminator,
+    Generator,
+    call_with_rng,
+    checked_log_prob,
+    checked_logits,
+    checked_sample,
+    lengths,
+)
+
+Record = dict[str, Any]
+Schedule = float | Mapping[int, float] | Callable[[int], float]
+
+
+def train(
+    generator: Generator,
+    corpus: Corpus,
+    objective: Objective | None,
+    *,
+    discriminator: Discriminator | None = None,
+    batch_size: int = 128,
+    learning_rate: Schedule = 1e-3,
+    discriminator_learning_rate: Schedule = 1e-3,
+    rng: torch.Generator,
+) -> Iterator[Record]:
+    """Train both modules in place, without end, and yield one record per epoch.
+
+    Parameters
+    ----------
+    generator : module
+        Follows the `Generator` protocol.
+    corpus : Corpus
+        The data, on the device of the modules.
+    objective : callable or None
+        Batch -> scalar, minimised by the generator; None trains the discriminator alone.
+    discriminator : module, optional
+        Minimises the report's Equation 2 (negated), the binary cross-entropy of real against
+        generated. Left alone if the objective is not adversarial.
+    batch_size : int
+        Real, and generated, sequences a step.
+    learning_rate, discriminator_learning_rate : float, mapping or callable
+        Adam's step size; see `rate_at`.
+    rng : torch.Generator
+        Source of all randomness, on the device of the modules.
+
+    Yields
+    ------
+    dict
+        Means over the epoch's steps: `generator_loss`; `effective_sample_size`, (Σ w)² / Σ w² of
+        the objective's weights on the real sequences of a batch, w = -∂loss/∂log p;
+        `discriminator_loss` and `discriminator_accuracy`. And `seconds`.
+
+    Raises
+    ------
+    FloatingPointError
+        If a loss or a parameter became NaN or infinite.
+    """
+    if objective is not None and not is_adversarial(objective):
+        discriminator = None
+    for module in (generator, discriminator):
+        if isinstance(module, nn.Module):
+            module.train()
+    adam = None if objective is None else _adam(generator)
+    discriminator_adam = None if discriminator is None else _adam(discriminator)
+    for epoch in itertools.count(1):
+        started = time.perf_counter()
+        sums: dict[str, Tensor] = {}
+        steps = 0
+        for index in corpus.epoch(batch_size, rng):
+            steps += 1
+            values = {}
+            with _explaining_nan(generator, discriminator):
+                batch = _make_batch(index, corpus, generator, discriminator, rng)
+                if discriminator is not None and discriminator_adam is not None:
+                    loss, accuracy = _discriminator_loss(discriminator, batch, rng)
+                    _descend(loss, discriminator_adam, rate_at(discriminator_learning_rate, epoch))
+                    values["discriminator_loss"] = loss.detach()
+                    values["discriminator_accuracy"] = accuracy
+                if adam is not None and objective is not None:
+                    loss = objective(batch)
+                    _descend(loss, adam, rate_at(learning_rate, epoch))
+                    values["generator_loss"] = loss.detach()
+                    values["effective_sample_size"] = _effective_sample_size(batch.real)
+            sums = {key: sums.get(key, 0) + value for key, value in values.items()}
+        record: Record = {key: float(value) / steps for key, value in sums.items()}
+        for key, value in record.items():
+            if key.endswith("loss") and not math.isfinite(value):
+                raise FloatingPointError(f"{key} became {value}")
+        yield record | {"seconds": time.perf_counter() - started}
+
+
+def rate_at(schedule: Schedule, epoch: int) -> float:
+    """Learning rate of an epoch (the first is 1).
+
+    A number is constant, a mapping such as {1: 0.02, 6: 0.002} gives the rate from an epoch on,
+    a callable maps the epoch to the rate.
+    """
+    if callable(schedule):
+        return float(schedule(epoch))
+    if isinstance(schedule, Mapping):
+        return float(schedule[max(start for start in schedule if start <= epoch)])
+    return float(schedule)
+
+
+def log_probs(
+    generator: Generator, tokens: Tensor, rng: torch.Generator, batch_size: int = 1024
+) -> Tensor:
+    """Score rows in nats, float64, without gradients and in batches of similar length."""
+    return _in_batches(
+        lambda rows: checked_log_prob(call_with_rng(generator.log_prob, rows, rng=rng), len(rows)),
+        generator,
+        tokens,
+        batch_size,
+    )
+
+
+def logits(
+    discriminator: Discriminator, tokens: Tensor, rng: torch.Generator, batch_size: int = 1024
+) -> Tensor:
+    """Judge rows, float64, without gradients and in batches of similar length."""
+    return _in_batches(
+        lambda rows: checked_logits(call_with_rng(discriminator, rows, rng=rng), len(rows)),
+        discriminator,
+        tokens,
+        batch_size,
+    )
+
+
+@contextmanager
+def evaluating(module: object) -> Iterator[None]:
+    """Hold a module in evaluation mode (no dropout)."""
+    if not isinstance(module, nn.Module) or not module.training:
+        yield
+        return
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train()
+
+
+class _Sequences:
+    """Half of a batch; see `likelihood_gan.objectives.Sequences`."""
+
+    def __init__(
+        self,
+        tokens: Tensor,
+        log_frequency: Callable[[], Tensor],
+        generator: Generator,
+        discriminator: Discriminator | None,
+        rng: torch.Generator,
+    ):
+        self.tokens = tokens
+        self.generator = generator
+        self.discriminator = discriminator
+        self._log_frequency = log_frequency
+        self._rng = rng
+
+    @cached_property
+    def log_prob(self) -> Tensor:
+        values = call_with_rng(self.generator.log_prob, self.tokens, rng=self._rng)
+        if values.requires_grad:
+            values.retain_grad()  # its gradient holds the objective's weights
+        return values
+
+    @cached_property
+    def logits(self) -> Tensor:
+        if self.discriminator is None:
+            raise ValueError("the objective reads logits, so it must not say adversarial = False")
+        with torch.no_grad(), evaluating(self.discriminator):
+            return call_with_rng(self.discriminator, self.tokens, rng=self._rng)
+
+    @cached_property
+    def log_frequency(self) -> Tensor:
+        return self._log_frequency()
+
+
+class _Batch:
+    """What an objective sees; see `likelihood_gan.objectives.Batch`."""
+
+    def __init__(self, real: _Sequences, generated: Callable[[], _Sequences]):
+        self.real = real
+        self._generated = generated
+
+    @cached_property
+    def generated(self) -> _Sequences:
+        return self._generated()
+
+
+def _make_batch(
+    index: Tensor,
+    corpus: Corpus,
+    generator: Generator,
+    discriminator: Discriminator | None,
+    rng: torch.Generator,
+) -> _Batch:
+    """Take some rows of the corpus, and as many of the generator once they are asked for."""
+    models = generator, discriminator, rng
+
+    def generated() -> _Sequences:
+        with torch.no_grad(), evaluating(generator):
+            tokens = call_with_rng(generator.sample, len(index), corpus.width, rng=rng)
+        checked_sample(tokens, len(index), corpus.width)
+        return _Sequences(tokens, lambda: corpus.log_frequency_of(tokens), *models)
+
+    tokens, log_frequency = corpus.rows(index)
+    return _Batch(_Sequences(tokens, lambda: log_frequency, *models), generated)
+
+
+def _discriminator_loss(
+    discriminator: Discriminator, batch: _Batch, rng: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """-(1/N) [Σ log D(real) + Σ log(1 - D(generated))], the report's Equation 2, and accuracy."""
+    real, generated = batch.real.tokens, batch.generated.tokens
+    width = max(real.shape[1], generated.shape[1])
+    both = torch.cat(
+        [nn.functional.pad(t, (0, width - t.shape[1]), value=END) for t in (real, generated)]
+    )
+    values = checked_logits(call_with_rng(discriminator, both, rng=rng), len(both))
+    towards_real, towards_generated = values[: len(real)], -values[len(real) :]
+    right = torch.cat([towards_real, towards_generated])
+    return softplus(-right).sum() / len(real), (right > 0).double().mean()
+
+
+def _effective_sample_size(real: _Sequences) -> Tensor:
+    weights = real.log_prob.grad
+    if weights is None:
+        return real.log_prob.new_tensor(math.nan)
+    return weights.sum().square() / weights.square().sum()
+
+
+def _adam(module: Any) -> torch.optim.Optimizer:
+    return torch.optim.Adam([p for p in module.parameters() if p.requires_grad], fused=True)
+
+
+def _descend(loss: Tensor, optimiser: torch.optim.Optimizer, rate: float) -> None:
+    optimiser.param_groups[0]["lr"] = rate
+    optimiser.zero_grad()
+    loss.backward()
+    optimiser.step()
+
+
+@contextmanager
+def _explaining_nan(*modules: Any) -> Iterator[None]:
+    """Turn whatever NaN weights led to (a symbol out of range, say) into FloatingPointError."""
+    try:
+        yield
+    except (ArithmeticError, IndexError, RuntimeError, ValueError) as error:
+        parameters = [p for m in modules if m is not None for p in m.parameters()]
+        if all(p.isfinite().all() for p in parameters):
+            raise
+        raise FloatingPointError("a weight became NaN or infinite") from error
+
+
+def _in_batches(
+    function: Callable[[Tensor], Tensor], module: object, tokens: Tensor, batch_size: int
+) -> Tensor:
+    n_symbols = lengths(tokens)
+    result = torch.empty(len(tokens), dtype=torch.float64, device=tokens.device)
+    with torch.no_grad(), evaluating(module):
+        for index in n_symbols.argsort(stable=True).split(batch_size):
+            rows = tokens[index, : int(n_symbols[index].max()) + 1]
+            result[index] = function(rows).double()
+    return result
