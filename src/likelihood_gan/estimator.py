@@ -240,7 +240,7 @@ class LikelihoodGAN(DensityMixin, BaseEstimator):
             self._phases(objective),
             validation=validation if self.early_stopping else None,
             patience=self.n_iter_no_change,
-            batch_size=self.batch_size,
+            batch_size=int(self.batch_size),
             discriminator_learning_rate=self.discriminator_learning_rate,
             watchers=[functools.partial(callback, view) for callback in self._watchers()],
             rng=rng,

@@ -112,7 +112,7 @@ def get_objective(objective: str | Objective) -> Objective:
     """
     if isinstance(objective, str):
         if objective not in OBJECTIVES:
-            near = difflib.get_close_matches(objective, OBJECTIVES, n=1, cutoff=0.3)
+            near = difflib.get_close_matches(objective.lower(), OBJECTIVES, n=1, cutoff=0.3)
             suggestion = f"; did you mean {near[0]!r}?" if near else ""
             raise ValueError(
                 f"objective must be a callable or one of {sorted(OBJECTIVES)}, "

@@ -33,6 +33,13 @@ _CODE: dict[str, Any] = {
 }
 
 
+@dataclasses.dataclass
+class _Code:
+    """The name of something that is not in the file."""
+
+    name: str
+
+
 def save(estimator: Any, path: str | os.PathLike[str]) -> None:
     """Write a fitted estimator; an existing file is replaced at the very end or not at all."""
     modules = {"generator": estimator.generator_}
@@ -44,10 +51,8 @@ def save(estimator: Any, path: str | os.PathLike[str]) -> None:
             name: _encode_parameter(value)
             for name, value in estimator.get_params(deep=False).items()
         },
-        "vocabulary": {
-            "symbols": [_encode(s, "vocabulary") for s in estimator.vocabulary_.symbols],
-            "text": estimator.vocabulary_.text,
-        },
+        "symbols": _encode(list(estimator.vocabulary_.symbols), "vocabulary"),
+        "text": estimator.vocabulary_.text,
         "max_len": int(estimator.max_len_),
         "history": _encode(estimator.history_, "history_"),
         "best_epoch": estimator.best_epoch_,
@@ -66,40 +71,35 @@ def save(estimator: Any, path: str | os.PathLike[str]) -> None:
 
 def load(cls: type, path: str | os.PathLike[str], replaced: Mapping[str, Any]) -> Any:
     """Build an estimator of class `cls` from a file; see `LikelihoodGAN.load`."""
-    header, tensors = _read(path)
-    parameters: dict[str, Any] = dict(replaced)
-    missing = {}
-    for name, value in header["parameters"].items():
-        if name in replaced:
-            continue
-        if isinstance(value, dict) and "custom" in value:
-            missing[name] = value["custom"]
-        else:
-            parameters[name] = _decode(value)
+    name = os.fspath(path)
+    header, tensors = _read(name)
+    try:
+        saved = {key: _decode(value) for key, value in header["parameters"].items()}
+        vocabulary = Vocabulary(_decode(header["symbols"]), header["text"])
+        run = Run(_decode(header["history"]), int(header["best_epoch"]))
+        max_len = int(header["max_len"])
+        weights: dict[str, dict[str, torch.Tensor]] = {module: {} for module in header["modules"]}
+        for key, value in tensors.items():
+            module, _, key = key.partition(".")
+            weights[module][key] = value
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{name}: the header is damaged: {error!r}") from error
+    parameters = saved | dict(replaced)
+    missing = {key: value for key, value in parameters.items() if isinstance(value, _Code)}
     if missing:
         raise ValueError(
-            f"{os.fspath(path)} was saved with code that is not in the file; pass "
-            + ", ".join(f"{name}= ({found})" for name, found in sorted(missing.items()))
+            f"{name} was saved with code that is not in the file; pass "
+            + ", ".join(f"{key}= ({value.name})" for key, value in sorted(missing.items()))
             + " to load"
         )
     try:
         estimator = cls(**parameters)
     except TypeError as error:
-        raise ValueError(f"a parameter for {os.fspath(path)} is unknown: {error}") from None
-    vocabulary = Vocabulary(
-        [_decode(symbol) for symbol in header["vocabulary"]["symbols"]],
-        header["vocabulary"]["text"],
-    )
-    weights: dict[str, dict[str, torch.Tensor]] = {name: {} for name in header["modules"]}
-    for key, value in tensors.items():
-        name, _, key = key.partition(".")
-        weights[name][key] = value
-    run = Run(_decode(header["history"]), header["best_epoch"])
-    return estimator._restore(vocabulary, header["max_len"], weights, run)
+        raise ValueError(f"{name}: a parameter is unknown: {error}") from None
+    return estimator._restore(vocabulary, max_len, weights, run)
 
 
-def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    name = os.fspath(path)
+def _read(name: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     try:
         with safetensors.safe_open(name, framework="pt") as file:
             text = (file.metadata() or {}).get(_KEY)
@@ -136,7 +136,7 @@ def _encode_parameter(value: Any) -> Any:
     try:
         return _encode(value, "parameter")
     except ValueError:
-        return {"custom": getattr(value, "__qualname__", None) or type(value).__qualname__}
+        return {"code": getattr(value, "__qualname__", type(value).__qualname__)}
 
 
 def _encode(value: Any, where: str) -> Any:
@@ -177,6 +177,8 @@ def _decode(value: Any) -> Any:
         return {_decode(v) for v in content}
     if kind == "dict":
         return {_decode(k): _decode(v) for k, v in content}
+    if kind == "code":
+        return _Code(content)
     if kind == "class":
         return _CODE[content]
     name, fields = content

@@ -80,8 +80,7 @@ def call_with_rng(function: Callable[..., Any], *args: Any, rng: torch.Generator
     A function with a parameter `rng` receives it. Any other draws from PyTorch's global state,
     which is seeded from `rng` for the length of the call and put back afterwards.
     """
-    signed = function.forward if isinstance(function, torch.nn.Module) else function
-    if "rng" in inspect.signature(signed).parameters:
+    if _takes_rng(function):
         return function(*args, rng=rng)
     devices = [rng.device] if rng.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
@@ -140,6 +139,14 @@ def checked_sample(tokens: Any, n: int, max_len: int) -> Tensor:
             "0 ends a sequence, so everything after it must be 0"
         )
     return tokens
+
+
+def _takes_rng(function: Callable[..., Any]) -> bool:
+    signed = function.forward if isinstance(function, torch.nn.Module) else function
+    try:
+        return "rng" in inspect.signature(signed).parameters
+    except ValueError:  # some builtin types have no signature
+        return False
 
 
 def _require_batch_vector(values: Any, batch: int, what: str) -> None:

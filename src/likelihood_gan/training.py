@@ -98,7 +98,7 @@ def train(
                     values["discriminator_loss"] = loss.detach()
                     values["discriminator_accuracy"] = accuracy
                 if adam is not None and objective is not None:
-                    loss = objective(batch)
+                    loss = _checked_loss(objective(batch))
                     _descend(loss, adam, rate_at(learning_rate, epoch))
                     values["generator_loss"] = loss.detach()
                     values["effective_sample_size"] = _effective_sample_size(batch.real)
@@ -241,6 +241,13 @@ def _discriminator_loss(
     towards_real, towards_generated = values[: len(real)], -values[len(real) :]
     right = torch.cat([towards_real, towards_generated])
     return softplus(-right).sum() / len(real), (right > 0).double().mean()
+
+
+def _checked_loss(loss: Any) -> Tensor:
+    found = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
+    if found != ():
+        raise ValueError(f"objective(batch) must return a scalar tensor, got {found}")
+    return loss
 
 
 def _effective_sample_size(real: _Sequences) -> Tensor:

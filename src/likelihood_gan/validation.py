@@ -58,9 +58,14 @@ def _check_sequence(element: Any, name: str, i: int) -> Sequence[Hashable]:
 
 def check_schedule(schedule: Schedule, name: str) -> None:
     """Check a learning rate: a positive number, a mapping of epochs to such, or a callable."""
-    if isinstance(schedule, Mapping) and 1 not in schedule:
-        raise ValueError(f"{name} must say the rate of epoch 1, got {schedule!r}")
-    rates = schedule.values() if isinstance(schedule, Mapping) else [rate_at(schedule, 1)]
+    if callable(schedule):
+        rates = [rate_at(schedule, 1)]
+    elif isinstance(schedule, Mapping):
+        if 1 not in schedule:
+            raise ValueError(f"{name} must say the rate of epoch 1, got {schedule!r}")
+        rates = list(schedule.values())
+    else:
+        rates = [schedule]
     for rate in rates:
         check_scalar(rate, name, numbers.Real, min_val=0, include_boundaries="neither")
 

@@ -1,0 +1,66 @@
+"""An epoch is a draw from the empirical distribution."""
+
+import math
+
+import pytest
+import torch
+
+from likelihood_gan.corpus import Corpus, count_distinct
+
+ROWS = torch.tensor([[1, 0, 0], [1, 2, 0], [2, 0, 0], [2, 2, 0]])
+
+
+def rng(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def drawn(corpus, batch_size, seed=0):
+    return torch.cat(list(corpus.epoch(batch_size, rng(seed))))
+
+
+def test_epoch_over_a_uniform_distribution_is_a_permutation():
+    corpus = Corpus(torch.arange(1, 301)[:, None] * torch.tensor([[1, 0]]), torch.ones(300))
+    assert sorted(drawn(corpus, 100).tolist()) == list(range(300))
+    assert not torch.equal(drawn(corpus, 100, 1), drawn(corpus, 100, 2))
+
+
+def test_every_row_comes_as_often_as_its_share_up_to_rounding():
+    corpus = Corpus(ROWS, torch.tensor([1.0, 2.0, 3.0, 4.0]))
+    counts = torch.bincount(drawn(corpus, 8), minlength=4)
+    expected = 8 * torch.tensor([0.1, 0.2, 0.3, 0.4])
+    assert ((counts - expected).abs() < 1).all()
+
+
+def test_the_mean_over_epochs_is_the_share():
+    corpus = Corpus(ROWS, torch.tensor([1.0, 2.0, 3.0, 4.0]))
+    counts = sum(torch.bincount(drawn(corpus, 7, seed), minlength=4) for seed in range(2000))
+    torch.testing.assert_close(
+        counts / counts.sum(), torch.tensor([0.1, 0.2, 0.3, 0.4]), atol=0.01, rtol=0
+    )
+
+
+@pytest.mark.parametrize("n, batch_size, sizes", [(10, 4, [4, 4, 2]), (9, 4, [4, 4]), (3, 4, [4])])
+def test_a_last_batch_below_half_the_size_is_left_out(n, batch_size, sizes):
+    rows = torch.arange(1, n + 1)[:, None] * torch.tensor([[1, 0]])
+    batches = Corpus(rows, torch.ones(n)).epoch(batch_size, rng())
+    assert [len(batch) for batch in batches] == sizes
+
+
+def test_rows_are_as_wide_as_the_longest_needs():
+    corpus = Corpus(torch.tensor([[1, 0, 0, 0], [1, 2, 1, 0]]), torch.ones(2))
+    assert corpus.rows(torch.tensor([0]))[0].tolist() == [[1, 0]]
+    assert corpus.width == 4
+
+
+def test_log_frequency_of_any_row_whatever_its_padding():
+    corpus = Corpus(ROWS, torch.tensor([1.0, 2.0, 3.0, 4.0]))
+    found = corpus.log_frequency_of(torch.tensor([[1, 2, 0, 0], [2, 1, 0, 0], [2, 2, 2, 2]]))
+    torch.testing.assert_close(found, torch.tensor([math.log(0.2), -math.inf, -math.inf]))
+    unfinished = corpus.log_frequency_of(torch.tensor([[1, 2]]))
+    assert unfinished.item() == -math.inf
+
+
+def test_equal_rows_are_counted_and_rows_of_weight_zero_left_out():
+    rows, weights = count_distinct([[2], [1], [2], [3]], [1.0, 2.0, 0.5, 0.0])
+    assert rows == [(1,), (2,)]
+    assert weights == [2.0, 1.5]

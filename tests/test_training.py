@@ -1,0 +1,182 @@
+"""The loop: what its records say, what it asks of the models, and how it fails."""
+
+import math
+from itertools import islice
+
+import pytest
+import torch
+from enumeration import Bigram, NoStep, all_rows
+
+from likelihood_gan import CharLSTM, LSTMDiscriminator
+from likelihood_gan.corpus import Corpus
+from likelihood_gan.objectives import MLE, Likelihood
+from likelihood_gan.training import log_probs, logits, rate_at, train
+
+
+def rng(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def corpus():
+    rows = torch.tensor([[1, 2, 0, 0], [1, 0, 0, 0], [2, 2, 3, 0], [3, 1, 0, 0]])
+    return Corpus(rows, torch.tensor([1.0, 1.0, 2.0, 4.0]))
+
+
+def epochs(n, *args, **kwargs):
+    return list(islice(train(*args, **{"rng": rng(), "batch_size": 16} | kwargs), n))
+
+
+def test_mle_learns_the_empirical_distribution(corpus):
+    model = CharLSTM(4, 16, dropout=0, rng=rng())
+    epochs(120, model, corpus, MLE(), learning_rate=0.02)
+    p = log_probs(model, corpus.tokens, rng()).exp()
+    torch.testing.assert_close(p.float(), corpus.log_frequency.exp(), atol=0.03, rtol=0)
+
+
+def test_discriminator_of_a_fixed_generator_approaches_the_optimum(corpus):
+    # D* = p̂ / (p̂ + p): exact likelihoods make the optimum known (Goodfellow et al. 2014).
+    model = Bigram(4, seed=2)
+    judge = LSTMDiscriminator(4, 16, rng=rng())
+    rates = {1: 0.02, 300: 0.002}
+    epochs(
+        500,
+        model,
+        corpus,
+        None,
+        discriminator=judge,
+        discriminator_learning_rate=rates,
+        batch_size=256,
+    )
+    found = logits(judge, corpus.tokens, rng())
+    log_p = log_probs(model, corpus.tokens, rng())
+    optimum = corpus.log_frequency.double() - log_p
+    torch.testing.assert_close(found.sigmoid(), optimum.sigmoid(), atol=0.06, rtol=0)
+
+
+def test_without_objective_the_generator_is_left_alone(corpus):
+    model, judge = Bigram(4), LSTMDiscriminator(4, 4, rng=rng())
+    before, judged = model.logits.clone(), judge.output.weight.clone()
+    (record,) = epochs(1, model, corpus, None, discriminator=judge)
+    assert torch.equal(model.logits, before)
+    assert not torch.equal(judge.output.weight, judged)
+    assert "generator_loss" not in record
+
+
+def test_an_objective_that_is_not_adversarial_costs_no_samples(corpus):
+    class Silent(Bigram):
+        def sample(self, n, max_len):
+            raise AssertionError("sampled")
+
+    judge = LSTMDiscriminator(4, 4, rng=rng())
+    before = judge.output.weight.clone()
+    (record,) = epochs(1, Silent(4), corpus, MLE(), discriminator=judge)
+    assert torch.equal(judge.output.weight, before)
+    assert record.keys() == {"generator_loss", "effective_sample_size", "seconds"}
+
+
+def test_discriminator_loss_is_equation_2(corpus):
+    model, judge = Bigram(4), LSTMDiscriminator(4, 4, rng=rng())
+    judge.output.weight.data.zero_()
+    judge.output.bias.data.fill_(0.7)
+    records = train(
+        model, corpus, None, discriminator=judge, discriminator_learning_rate=1e-9, rng=rng()
+    )
+    d = 1 / (1 + math.exp(-0.7))
+    record = next(records)
+    assert record["discriminator_loss"] == pytest.approx(-math.log(d) - math.log(1 - d), rel=1e-4)
+    assert record["discriminator_accuracy"] == 0.5
+
+
+def test_effective_sample_size_is_that_of_the_objectives_weights(corpus):
+    model = Bigram(4)
+
+    def weighted(batch):
+        weights = torch.arange(1.0, len(batch.real.log_prob) + 1)
+        return -(weights * batch.real.log_prob).sum()
+
+    weighted.adversarial = False
+    (record,) = epochs(1, model, corpus, weighted, batch_size=4)
+    assert record["effective_sample_size"] == pytest.approx(10**2 / 30)
+    assert epochs(1, model, corpus, MLE())[0]["effective_sample_size"] == pytest.approx(16)
+
+
+def test_a_batch_offers_generated_sequences_to_any_objective(corpus):
+    seen = {}
+
+    def objective(batch):
+        seen["log_frequency"] = batch.generated.log_frequency
+        seen["shapes"] = [batch.generated.log_prob.shape, batch.generated.logits.shape]
+        seen["constant"] = not batch.generated.logits.requires_grad
+        return batch.generated.log_prob.mean()
+
+    epochs(1, Bigram(4), corpus, objective, discriminator=LSTMDiscriminator(4, 4, rng=rng()))
+    assert seen["shapes"] == [(16,), (16,)]
+    assert seen["constant"]
+    assert (seen["log_frequency"] == -torch.inf).any()
+
+
+def test_real_and_generated_rows_end_in_the_same_way(corpus):
+    # In the report's published code real words were padded to 15 symbols and generated ones to 10.
+    class Judge(LSTMDiscriminator):
+        seen = []
+
+        def forward(self, tokens, rng=None):
+            self.seen.append(tokens)
+            return super().forward(tokens, rng)
+
+    epochs(2, NoStep(4), corpus, None, discriminator=Judge(4, 4, rng=rng()))
+    for tokens in Judge.seen:
+        assert tokens.shape[1] <= corpus.width
+        assert tokens.shape[0] == 32  # real and generated together, in one padded tensor
+
+
+def test_same_seed_same_weights_whatever_the_global_state(corpus):
+    results = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        model, judge = NoStep(4), LSTMDiscriminator(4, 4, dropout=0.5, rng=rng())
+        epochs(2, model, corpus, Likelihood(), discriminator=judge)
+        results.append((model.logits.detach(), judge.output.weight.detach()))
+        assert torch.equal(
+            torch.rand(3), torch.rand(3, generator=torch.Generator().manual_seed(seed))
+        )
+    assert torch.equal(results[0][0], results[1][0])
+    assert torch.equal(results[0][1], results[1][1])
+
+
+def test_nan_ends_the_loop_with_an_error(corpus):
+    model = Bigram(4)
+    records = train(model, corpus, MLE(), rng=rng())
+    next(records)
+    model.logits.data[0, 0] = torch.nan
+    with pytest.raises(FloatingPointError, match="generator_loss became nan"):
+        next(records)
+
+
+def test_nan_weights_explain_whatever_they_led_to(corpus):
+    model = NoStep(4)
+    model.logits.data[0] = torch.nan  # torch.multinomial raises RuntimeError
+    judge = LSTMDiscriminator(4, 4, rng=rng())
+    with pytest.raises(FloatingPointError, match="weight became NaN"):
+        next(train(model, corpus, Likelihood(), discriminator=judge, rng=rng()))
+
+
+@pytest.mark.parametrize("schedule", [0.5, {1: 0.5}, {1: 0.5, 4: 0.1}, lambda epoch: 0.5])
+def test_schedules_give_the_rate_of_an_epoch(schedule):
+    assert rate_at(schedule, 3) == 0.5
+
+
+def test_a_mapping_holds_a_rate_until_the_next(corpus):
+    assert [rate_at({1: 0.02, 6: 0.002}, epoch) for epoch in (1, 5, 6, 200)] == [
+        0.02,
+        0.02,
+        0.002,
+        0.002,
+    ]
+
+
+def test_scores_do_not_depend_on_batches_and_are_without_dropout():
+    model, rows = CharLSTM(4, 8, dropout=0.9, rng=rng()).train(), all_rows(4, 4)
+    torch.testing.assert_close(log_probs(model, rows, rng(), 7), log_probs(model, rows, rng()))
+    assert model.training
