@@ -219,13 +219,14 @@ class LikelihoodGAN(DensityMixin, BaseEstimator):
             for part in self._split(len(rows), random_state)
         )
         # Weights are drawn on the CPU, so that the device makes no difference to them.
-        cpu_rng = _torch_rng(random_state, torch.device("cpu"))
-        generator, discriminator = (
-            self._make_module(name, vocabulary, cpu_rng, device)
-            for name in ("generator", "discriminator")
+        make = functools.partial(
+            self._make_module,
+            n_tokens=vocabulary.n_tokens,
+            rng=_torch_rng(random_state, torch.device("cpu")),
+            device=device,
         )
-        if not is_adversarial(objective):
-            discriminator = None
+        generator = make("generator")
+        discriminator = make("discriminator") if is_adversarial(objective) else None
         rng = _torch_rng(random_state, device)
         try_out(generator, discriminator, corpus, vocabulary.n_tokens, rng)
 
@@ -348,7 +349,8 @@ class LikelihoodGAN(DensityMixin, BaseEstimator):
         """Mean log-probability of the sequences, in nats per sequence; higher is better."""
         scores = self.score_samples(X)
         weights = check_weights(sample_weight, len(scores))
-        return float(np.average(scores, weights=weights))
+        counted = weights > 0  # 0 * -inf would be NaN
+        return float(np.average(scores[counted], weights=weights[counted]))
 
     def perplexity(self, X: Any) -> float:
         """Perplexity per symbol, each sequence's END counted as one; lower is better."""
@@ -522,7 +524,7 @@ class LikelihoodGAN(DensityMixin, BaseEstimator):
     def _make_module(
         self,
         name: str,
-        vocabulary: Vocabulary,
+        n_tokens: int,
         rng: torch.Generator,
         device: torch.device,
     ) -> Any:
@@ -533,7 +535,7 @@ class LikelihoodGAN(DensityMixin, BaseEstimator):
         given = getattr(self, name)
         params = getattr(self, name + "_params") or {}
         builder = _BUNDLED[name] if given is None else given
-        return build_module(name, builder, params, vocabulary.n_tokens, rng).to(device)
+        return build_module(name, builder, params, n_tokens, rng).to(device)
 
     def _set_fitted(
         self,
@@ -563,7 +565,7 @@ class LikelihoodGAN(DensityMixin, BaseEstimator):
         device = resolve_device(self.device)
         modules = {}
         for name, state in weights.items():
-            modules[name] = self._make_module(name, vocabulary, torch.Generator(), device)
+            modules[name] = self._make_module(name, vocabulary.n_tokens, torch.Generator(), device)
             try:
                 modules[name].load_state_dict(state)
             except RuntimeError as error:
