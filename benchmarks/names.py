@@ -100,14 +100,8 @@ def main():
     for setting in arguments.settings:
         of = [row for row in rows if row["setting"] == setting]
         means = {key: statistics.mean(r[key] for r in of) for key in of[0] if key != "setting"}
-        print(
-            f"# {setting}: "
-            + ", ".join(
-                f"{key} {means[key]:.3f}"
-                for key in ("test_nats", "unique", "novel", "length_tv", "seconds")
-            ),
-            file=sys.stderr,
-        )
+        shown = (f"{key} {value:.3f}" for key, value in means.items() if key != "seed")
+        print(f"# {setting}: {', '.join(shown)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

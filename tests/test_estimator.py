@@ -404,6 +404,20 @@ class AfterEnd(Bigram):
         return torch.tensor([[0] * (max_len - 1) + [1]] * n)
 
 
+class TokenOff(Bigram):
+    def __init__(self, n_tokens, token):
+        super().__init__(n_tokens)
+        self.token = token
+
+    def sample(self, n, max_len):
+        return torch.tensor([[self.token, 0]] * n)
+
+
+class Unended(Bigram):
+    def sample(self, n, max_len):
+        return torch.ones((n, 2), dtype=torch.int64)
+
+
 class Uncopyable(Bigram):
     def __deepcopy__(self, memo):
         raise TypeError("holds a socket")
@@ -502,6 +516,28 @@ BAD_FITS = [
         ValueError,
         "symbols after the first 0",
     ),
+    (
+        {"generator": Unended, "generator_params": None},
+        None,
+        None,
+        ValueError,
+        r"a row of 2 tokens without END \(0\)",
+    ),
+    (
+        {"generator": TokenOff, "generator_params": {"token": -1}},
+        None,
+        None,
+        ValueError,
+        "must return tokens from 0 to 24, got -1 to 0",
+    ),
+    (
+        {"generator": TokenOff, "generator_params": {"token": 25}},
+        None,
+        None,
+        ValueError,
+        "must return tokens from 0 to 24, got 0 to 25",
+    ),
+    (broken(lambda v: v.long()), None, None, ValueError, "floating-point numbers, got torch.int64"),
     (
         broken(lambda v: v[:, None]),
         None,

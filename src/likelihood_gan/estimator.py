@@ -59,7 +59,7 @@ class LikelihoodGAN(DensityMixin, BaseEstimator):
     objective : {"likelihood", "mle"} or callable, default="likelihood"
         What the generator minimises in the adversarial epochs: a name or a callable of a batch,
         see `likelihood_gan.objectives`. "mle" trains no discriminator.
-    pretrain_epochs : int, default=30
+    pretrain_epochs : int, default=40
         Maximum-likelihood epochs at the start.
     discriminator_pretrain_epochs : int, default=5
         Epochs that follow, in which only the discriminator learns.
@@ -68,10 +68,11 @@ class LikelihoodGAN(DensityMixin, BaseEstimator):
     batch_size : int, default=128
         Sequences a step. An epoch draws as many sequences as there are distinct ones.
     pretrain_learning_rate : float, mapping or callable, default=0.005
-        Adam's step size in the maximum-likelihood epochs: a number, a mapping such as
-        ``{1: 0.02, 6: 0.002}`` (from this epoch of the phase on) or a callable of the epoch.
+        Adam's step size in the maximum-likelihood epochs. A number is followed by a tenth of it
+        in the last quarter of the epochs, which starts from the best weights so far.
     learning_rate : float, mapping or callable, default=0.0005
-        The generator's in the epochs with `objective`.
+        The generator's step size in the epochs with `objective`: a number, a mapping such as
+        ``{1: 0.02, 6: 0.002}`` (from this epoch of the phase on) or a callable of the epoch.
     discriminator_learning_rate : float, mapping or callable, default=0.002
         The discriminator's.
     max_len : int or None, default=None
@@ -137,7 +138,7 @@ class LikelihoodGAN(DensityMixin, BaseEstimator):
         discriminator: Any = None,
         discriminator_params: Mapping[str, Any] | None = None,
         objective: str | Objective = "likelihood",
-        pretrain_epochs: int = 30,
+        pretrain_epochs: int = 40,
         discriminator_pretrain_epochs: int = 5,
         max_epochs: int = 10,
         batch_size: int = 128,
@@ -311,7 +312,7 @@ class LikelihoodGAN(DensityMixin, BaseEstimator):
         with torch.no_grad(), evaluating(generator):
             if not asked:
                 tokens = call_with_rng(generator.sample, n_samples, max_len, rng=rng)
-                checked_sample(tokens, n_samples, max_len)
+                checked_sample(tokens, n_samples, max_len, self.vocabulary_.n_tokens)
             elif has_step(generator):
                 tokens = sample_by_steps(
                     generator,
@@ -473,8 +474,14 @@ class LikelihoodGAN(DensityMixin, BaseEstimator):
 
     def _phases(self, objective: Objective) -> list[Phase]:
         judging = self.discriminator_pretrain_epochs if is_adversarial(objective) else 0
+        n, rate = self.pretrain_epochs, self.pretrain_learning_rate
+        if isinstance(rate, numbers.Real):
+            slow = n // 4
+            pretraining = [(n - slow, rate), (slow, rate / 10)]
+        else:
+            pretraining = [(n, rate)]
         return [
-            Phase("pretrain", MLE(), self.pretrain_epochs, self.pretrain_learning_rate),
+            *(Phase("pretrain", MLE(), epochs, schedule) for epochs, schedule in pretraining),
             Phase("discriminator", None, judging, 0.0),
             Phase("adversarial", objective, self.max_epochs, self.learning_rate),
         ]

@@ -74,7 +74,8 @@ def try_out(
             f"was it built for n_tokens={n_tokens}?"
         ) from error
     with torch.no_grad(), evaluating(generator):
-        checked_sample(call_with_rng(generator.sample, 2, corpus.width, rng=rng), 2, corpus.width)
+        sample = call_with_rng(generator.sample, 2, corpus.width, rng=rng)
+    checked_sample(sample, 2, corpus.width, n_tokens)
 
 
 def resolve_device(device: str | torch.device | None) -> torch.device:

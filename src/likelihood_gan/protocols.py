@@ -115,12 +115,12 @@ def checked_log_prob(log_prob: Any, batch: int) -> Tensor:
 def checked_logits(logits: Any, batch: int) -> Tensor:
     """Return what a discriminator gave for `batch` rows, or raise ValueError."""
     _require_batch_vector(logits, batch, "discriminator(tokens)")
-    if logits.isnan().any():
-        raise ValueError("discriminator(tokens) returned NaN; logits must be numbers")
+    if not logits.isfinite().all():
+        raise ValueError("discriminator(tokens) returned NaN or infinity; logits must be finite")
     return logits
 
 
-def checked_sample(tokens: Any, n: int, max_len: int) -> Tensor:
+def checked_sample(tokens: Any, n: int, max_len: int, n_tokens: int | None = None) -> Tensor:
     """Return what a generator's `sample(n, max_len)` gave, or raise ValueError."""
     if not isinstance(tokens, Tensor) or tokens.dtype != torch.int64 or tokens.ndim != 2:
         found = f"{tokens.dtype} {tuple(tokens.shape)}" if isinstance(tokens, Tensor) else tokens
@@ -138,6 +138,17 @@ def checked_sample(tokens: Any, n: int, max_len: int) -> Tensor:
             "generator.sample(n, max_len) returned symbols after the first 0 of a row; "
             "0 ends a sequence, so everything after it must be 0"
         )
+    if n and tokens.shape[1] < max_len and not ended[:, -1:].all():
+        raise ValueError(
+            f"generator.sample({n}, {max_len}) returned a row of {tokens.shape[1]} tokens without "
+            "END (0); only a row that is cut at max_len may lack it"
+        )
+    low, high = (int(tokens.min()), int(tokens.max())) if tokens.numel() else (0, 0)
+    if low < 0 or (n_tokens is not None and high >= n_tokens):
+        most = "" if n_tokens is None else f" to {n_tokens - 1}"
+        raise ValueError(
+            f"generator.sample(n, max_len) must return tokens from 0{most}, got {low} to {high}"
+        )
     return tokens
 
 
@@ -153,3 +164,5 @@ def _require_batch_vector(values: Any, batch: int, what: str) -> None:
     found = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
     if found != (batch,):
         raise ValueError(f"{what} must return a tensor of shape ({batch},), got {found}")
+    if not values.is_floating_point():
+        raise ValueError(f"{what} must return floating-point numbers, got {values.dtype}")

@@ -67,9 +67,11 @@ def train(
     Yields
     ------
     dict
-        Means over the epoch's steps: `generator_loss`; `effective_sample_size`, (Σ w)² / Σ w² of
-        the objective's weights on the real sequences of a batch, w = -∂loss/∂log p;
-        `discriminator_loss` and `discriminator_accuracy`. And `seconds`.
+        Means over the epoch's steps: `discriminator_loss` and `discriminator_accuracy`;
+        `generator_loss`; of the weights w = -∂loss/∂log p that the objective gives to the real
+        sequences of a batch, `effective_sample_size`, (Σ w)² / Σ w², and `weighted_mean_length`,
+        Σ w length / Σ w; `corpus_mass`, the generator's probability of writing a sequence of the
+        corpus, estimated by the mean of p / p̂. And the `seconds` of the epoch.
 
     Raises
     ------
@@ -101,7 +103,7 @@ def train(
                     loss = _checked_loss(objective(batch))
                     _descend(loss, adam, rate_at(learning_rate, epoch))
                     values["generator_loss"] = loss.detach()
-                    values["effective_sample_size"] = _effective_sample_size(batch.real)
+                    values |= _explain(batch.real)
             sums = {key: sums.get(key, 0) + value for key, value in values.items()}
         record: Record = {key: float(value) / steps for key, value in sums.items()}
         for key, value in record.items():
@@ -149,15 +151,16 @@ def logits(
 
 @contextmanager
 def evaluating(module: object) -> Iterator[None]:
-    """Hold a module in evaluation mode (no dropout)."""
-    if not isinstance(module, nn.Module) or not module.training:
-        yield
-        return
-    module.eval()
+    """Hold a module in evaluation mode (no dropout); every part of it gets its mode back."""
+    parts = list(module.modules()) if isinstance(module, nn.Module) else []
+    training = [part for part in parts if part.training]
+    for part in training:
+        part.training = False
     try:
         yield
     finally:
-        module.train()
+        for part in training:
+            part.training = True
 
 
 class _Sequences:
@@ -250,11 +253,16 @@ def _checked_loss(loss: Any) -> Tensor:
     return loss
 
 
-def _effective_sample_size(real: _Sequences) -> Tensor:
-    weights = real.log_prob.grad
-    if weights is None:
-        return real.log_prob.new_tensor(math.nan)
-    return weights.sum().square() / weights.square().sum()
+def _explain(real: _Sequences) -> dict[str, Tensor]:
+    """Say which real sequences the objective listens to, once its gradient is known."""
+    log_prob = real.log_prob
+    weights = torch.full_like(log_prob, math.nan) if log_prob.grad is None else -log_prob.grad
+    mean_length = (weights * lengths(real.tokens)).sum() / weights.sum()
+    return {
+        "effective_sample_size": weights.sum().square() / weights.square().sum(),
+        "weighted_mean_length": mean_length,
+        "corpus_mass": (log_prob.detach() - real.log_frequency).exp().mean(),
+    }
 
 
 def _adam(module: Any) -> torch.optim.Optimizer:

@@ -1,0 +1,253 @@
+"""The report's experiment: 30 runs of 200 epochs, and its figures.
+
+    python benchmarks/report.py run                      # the report's setting
+    python benchmarks/report.py run --variant gradient   # with a defect of the published code
+    python benchmarks/report.py plot                     # figures and table from the results
+
+A result file has one line of JSON per finished run, so a killed command goes on where it was. The
+workers are joblib's: choose a backend with `joblib.parallel_config`. A run depends on its seed
+alone.
+"""
+
+import argparse
+import json
+import math
+import os
+import random
+import re
+import statistics
+import time
+from pathlib import Path
+
+import joblib
+import torch
+from torch.nn.functional import pad
+from tqdm import tqdm
+
+from likelihood_gan import CharLSTM, LikelihoodGAN, LSTMDiscriminator
+from likelihood_gan.datasets import load_kantrowitz_names
+from likelihood_gan.objectives import log_softplus
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+FIGURES = ROOT / "docs" / "figures"
+COLUMNS = (
+    "discriminator_loss",
+    "discriminator_accuracy",
+    "generator_loss",
+    "effective_sample_size",
+    "weighted_mean_length",
+    "corpus_mass",
+)
+SETTING = dict(
+    generator=CharLSTM,
+    generator_params={"hidden_size": 8, "dropout": 0.0},
+    discriminator=LSTMDiscriminator,
+    discriminator_params={"hidden_size": 8},
+    objective="likelihood",
+    pretrain_epochs=0,
+    discriminator_pretrain_epochs=0,
+    batch_size=128,
+    learning_rate={1: 0.02, 6: 0.002},
+    discriminator_learning_rate={1: 0.02, 6: 0.002},
+    early_stopping=False,
+)
+
+
+# What the published code did differently, imitated. The library has none of it.
+
+
+class PaddingReader(LSTMDiscriminator):
+    """Read the padding too: real rows have 15 columns, generated ones 10.
+
+    The loop judges real and generated rows together in training mode, the real ones first, and
+    real rows alone in evaluation mode.
+    """
+
+    def forward(self, tokens, rng=None):
+        tokens = pad(tokens, (0, 15 - tokens.shape[1]))
+        outputs, _ = self.directions[0](self.symbols(tokens, torch.float32), None, rng)
+        last = outputs[:, 14].clone()
+        if self.training:
+            last[len(tokens) // 2 :] = outputs[len(tokens) // 2 :, 9]
+        return self.output(last)[:, 0]
+
+
+class PaddingWriter(CharLSTM):
+    """Count what stands behind the end, up to 15 columns, into the likelihood."""
+
+    def log_prob(self, tokens, rng=None):
+        tokens = pad(tokens, (0, 15 - tokens.shape[1]))
+        log_probs, _ = self._read(pad(tokens[:, :-1], (1, 0)), None, rng)
+        return log_probs.gather(2, tokens[:, :, None]).sum((1, 2))
+
+
+def broadcast(batch):
+    """Multiply (B, 1) by (B,): the mean factorises and the logits leave the gradient."""
+    ratios = batch.real.log_prob - batch.real.log_frequency
+    products = log_softplus(batch.real.logits)[:, None] + ratios[None, :]
+    return 2 * math.log(len(ratios)) - products.flatten().logsumexp(0)
+
+
+VARIANTS = {
+    "method": {},
+    "padding": {"discriminator": PaddingReader},
+    "gradient": {"objective": broadcast},
+    "published": {
+        "discriminator": PaddingReader,
+        "objective": broadcast,
+        "generator": PaddingWriter,
+    },
+}
+
+
+def load_names():
+    """Return the report's names: lower-cased, letters only, at most 9, each once."""
+    names = {name.lower() for name in load_kantrowitz_names()}
+    return sorted(name for name in names if re.fullmatch("[a-z]{1,9}", name))
+
+
+def fit(names, variant, seed, epochs):
+    """Fit once on one thread, so that the numbers do not depend on the workers."""
+    torch.set_num_threads(1)
+    gan = LikelihoodGAN(**(SETTING | VARIANTS[variant]), max_epochs=epochs, random_state=seed)
+    return gan.fit(names)
+
+
+def run_once(names, variant, seed, epochs):
+    """Fit once and return a line of the result file."""
+    started = time.perf_counter()
+    gan = fit(names, variant, seed, epochs)
+    seconds = time.perf_counter() - started
+    generated = gan.sample(10_000, 15, random_state=seed)
+    return {
+        "seed": seed,
+        "epochs": epochs,
+        "seconds": round(seconds, 1),
+        "history": {c: [float(f"{r[c]:.4g}") for r in gan.history_] for c in COLUMNS},
+        "unique": len(set(generated)) / len(generated),
+        "mean_length": statistics.mean(map(len, generated)),
+        "generated": generated[:200],
+        "forced": gan.sample(10, 10, min_len=10, random_state=seed),
+        "train_nats": -gan.score(names),
+    }
+
+
+def read_results(path):
+    """Return the finished runs of a result file, by seed."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    runs = []
+    for line in lines:
+        try:
+            runs.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue  # the line that was being written when the command was killed
+    return {run["seed"]: run for run in runs}
+
+
+def write_results(path, runs):
+    """Write runs in the order of their seeds, replacing the file at the end."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("".join(json.dumps(runs[seed]) + "\n" for seed in sorted(runs)))
+    os.replace(temporary, path)
+
+
+def run(names, path, variant="method", runs=30, epochs=200, n_jobs=None):
+    """Do the runs that the result file lacks."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    done = {seed: r for seed, r in read_results(path).items() if r["epochs"] == epochs}
+    write_results(path, done)
+    jobs = [
+        joblib.delayed(run_once)(names, variant, seed, epochs)
+        for seed in range(runs)
+        if seed not in done
+    ]
+    parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")
+    for result in tqdm(parallel(jobs), total=len(jobs), desc=variant, disable=not jobs):
+        done[result["seed"]] = result
+        with open(path, "a") as file:
+            file.write(json.dumps(result) + "\n")
+    write_results(path, done)
+    return done
+
+
+def histories(runs):
+    """Turn the columns of result lines back into histories."""
+    return [
+        [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        for columns in (run["history"] for run in runs.values())
+    ]
+
+
+def plot(names, results, figures):
+    """Draw every figure of docs/report.md and print its table."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from likelihood_gan.displays import DiscriminatorDisplay, LengthDisplay, TrainingDisplay
+
+    figures.mkdir(parents=True, exist_ok=True)
+
+    def save(display, name):
+        display.figure_.savefig(figures / f"{name}.png", dpi=100, metadata={"Software": None})
+
+    method = read_results(results / "report-method.jsonl")
+    save(TrainingDisplay.from_histories(histories(method)), "report-losses")
+    keys = ("effective_sample_size", "weighted_mean_length", "corpus_mass")
+    why = TrainingDisplay.from_histories(histories(method), keys=keys)
+    why.axes_[1].axhline(statistics.mean(map(len, names)), color="black", linewidth=1)
+    save(why, "report-why")
+    real = random.Random(0).sample(names, 200)
+    save(LengthDisplay.from_samples(method[0]["generated"], real), "report-lengths")
+    gan = fit(names, "method", 0, len(method[0]["history"]["generator_loss"]))
+    save(DiscriminatorDisplay.from_estimator(gan, names), "report-discriminator")
+    print("real:", *random.Random(1).sample(names, 12))
+    print("generated:", *method[0]["generated"][:12])
+    print("of length 10:", *method[0]["forced"])
+    print(f"\nreal names: mean length {statistics.mean(map(len, names)):.2f}\n")
+    figures_of = {
+        "runs": lambda r: 1,
+        "D loss": lambda r: r["history"]["discriminator_loss"][-1],
+        "D accuracy": lambda r: r["history"]["discriminator_accuracy"][-1],
+        "G loss": lambda r: r["history"]["generator_loss"][-1],
+        "ESS": lambda r: r["history"]["effective_sample_size"][-1],
+        "corpus mass": lambda r: r["history"]["corpus_mass"][-1],
+        "mean length": lambda r: r["mean_length"],
+        "unique": lambda r: r["unique"],
+        "train nats": lambda r: r["train_nats"],
+        "seconds": lambda r: r["seconds"],
+    }
+    print("| variant |", " | ".join(figures_of), "|")
+    print("|---" * (len(figures_of) + 1) + "|")
+    for variant in VARIANTS:
+        runs = read_results(results / f"report-{variant}.jsonl").values()
+        if runs:
+            cells = [
+                str(len(runs)) if name == "runs" else f"{statistics.mean(map(of, runs)):.3g}"
+                f" ({min(map(of, runs)):.3g} to {max(map(of, runs)):.3g})"
+                for name, of in figures_of.items()
+            ]
+            print(f"| {variant} |", " | ".join(cells), "|")
+
+
+def main():
+    """Run or plot."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    running = commands.add_parser("run")
+    running.add_argument("--variant", choices=VARIANTS, default="method")
+    running.add_argument("--runs", type=int, default=30)
+    running.add_argument("--epochs", type=int, default=200)
+    running.add_argument("--jobs", type=int, default=-1)
+    commands.add_parser("plot")
+    arguments = parser.parse_args()
+    names = load_names()
+    if arguments.command == "plot":
+        plot(names, RESULTS, FIGURES)
+    else:
+        path = RESULTS / f"report-{arguments.variant}.jsonl"
+        run(names, path, arguments.variant, arguments.runs, arguments.epochs, arguments.jobs)
+
+
+if __name__ == "__main__":
+    main()
