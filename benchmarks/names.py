@@ -10,39 +10,27 @@ trains on the 80 % and the 10 % together. Writes one CSV row per fit and prints 
 import argparse
 import csv
 import random
-import re
 import statistics
 import sys
 import time
 from collections import Counter
 
+import report
 import torch
 
 from likelihood_gan import LikelihoodGAN
-from likelihood_gan.datasets import load_kantrowitz_names
 
 N_SAMPLES = 10_000
-REPORT = dict(
-    generator_params={"hidden_size": 8, "dropout": 0.0},
-    discriminator_params={"hidden_size": 8},
-    pretrain_epochs=0,
-    discriminator_pretrain_epochs=0,
-    max_epochs=200,
-    learning_rate={1: 0.02, 6: 0.002},
-    discriminator_learning_rate={1: 0.02, 6: 0.002},
-    early_stopping=False,
-)
 SETTINGS = {
     "default": {},
     "mle": {"objective": "mle"},
-    "report": REPORT,
+    "report": report.SETTING | {"max_epochs": 200},
 }
 
 
 def load_split(seed):
     """Return the names to fit on, of which early stopping holds out a ninth, and those to test."""
-    names = {name.lower() for name in load_kantrowitz_names()}
-    names = sorted(name for name in names if re.fullmatch("[a-z]{1,9}", name))
+    names = report.load_names()
     random.Random(seed).shuffle(names)
     n_test = len(names) // 10
     return names[:-n_test], names[-n_test:]

@@ -223,7 +223,9 @@ def plot(names, results, figures):
         runs = read_results(results / f"report-{variant}.jsonl").values()
         if runs:
             cells = [
-                str(len(runs)) if name == "runs" else f"{statistics.mean(map(of, runs)):.3g}"
+                str(len(runs))
+                if name == "runs"
+                else f"{statistics.mean(map(of, runs)):.3g}"
                 f" ({min(map(of, runs)):.3g} to {max(map(of, runs)):.3g})"
                 for name, of in figures_of.items()
             ]

@@ -10,64 +10,12 @@ from likelihood_gan import LikelihoodGAN
 # Two threads are slower than one on a busy machine, and the numbers differ in the last digit.
 torch.set_num_threads(1)
 
-NAMES = [
-    "ada",
-    "alan",
-    "alma",
-    "anna",
-    "anne",
-    "ben",
-    "bess",
-    "beth",
-    "carl",
-    "cara",
-    "dan",
-    "dana",
-    "dora",
-    "ed",
-    "ella",
-    "emma",
-    "eva",
-    "finn",
-    "gail",
-    "hal",
-    "ida",
-    "ian",
-    "jane",
-    "jean",
-    "joan",
-    "john",
-    "kate",
-    "kim",
-    "lea",
-    "lena",
-    "lily",
-    "lisa",
-    "mae",
-    "mara",
-    "mary",
-    "nan",
-    "nina",
-    "nora",
-    "olga",
-    "otto",
-    "pam",
-    "paul",
-    "rae",
-    "rita",
-    "ron",
-    "rosa",
-    "ruth",
-    "sam",
-    "sara",
-    "tess",
-    "tim",
-    "tina",
-    "una",
-    "vera",
-    "walt",
-    "zoe",
-]
+TEXT = """
+ada alan alma anna anne ben bess beth carl cara dan dana dora ed ella emma eva finn gail hal
+ida ian jane jean joan john kate kim lea lena lily lisa mae mara mary nan nina nora olga otto
+pam paul rae rita ron rosa ruth sam sara tess tim tina una vera walt zoe
+"""
+NAMES = TEXT.split()
 
 
 def tiny(**changes):
