@@ -51,7 +51,7 @@ docs: $(VENV)/.dev
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
 docs-code: $(VENV)/.test
-	$(BIN)/python docs/run_code.py docs/*.md
+	$(BIN)/python docs/run_code.py README.md docs/*.md
 
 examples: $(VENV)/.dev
 	for file in examples/*.py; do MPLBACKEND=Agg $(BIN)/python $$file || exit 1; done

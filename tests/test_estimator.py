@@ -278,7 +278,7 @@ def test_verbose_prints_a_line_per_epoch(names, capsys):
     tiny(verbose=2).fit(names)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[1] for line in lines] == ["2", "4"]
-    assert "validation_nll" in lines[0]
+    assert "held-out nats" in lines[0]
 
 
 def test_print_samples_shows_what_the_model_writes(names, capsys):

@@ -9,6 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+SHOWN = {
+    "generator_loss": "generator",
+    "discriminator_loss": "discriminator",
+    "effective_sample_size": "ESS",
+    "validation_nll": "held-out nats",
+    "seconds": "seconds",
+}
+
 Callback = Callable[[Any, dict[str, Any]], bool | None]
 
 
@@ -19,11 +27,9 @@ class PrintEpoch:
     every: int = 1
 
     def __call__(self, estimator: Any, record: dict[str, Any]) -> None:
-        """Print the record: losses and held-out likelihood in nats, time in seconds."""
+        """Print the losses, the effective sample size and the held-out nats per sequence."""
         if record["epoch"] % self.every == 0:
-            numbers = (
-                f"{key} {value:.3f}" for key, value in record.items() if isinstance(value, float)
-            )
+            numbers = (f"{name} {record[key]:.2f}" for key, name in SHOWN.items() if key in record)
             print(f"epoch {record['epoch']:3d} {record['phase']:13s}", *numbers, sep="  ")
 
 
