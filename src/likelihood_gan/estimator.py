@@ -209,6 +209,8 @@ class LikelihoodGAN(DensityMixin, BaseEstimator):
         objective = self._check_parameters()
         sequences = check_sequences(X)
         weights = check_weights(sample_weight, len(sequences))
+        sequences = [s for s, weight in zip(sequences, weights, strict=True) if weight > 0]
+        weights = weights[weights > 0]
         vocabulary = self._make_vocabulary(sequences)
         rows, shares = count_distinct(map(vocabulary.encode, sequences), weights)
         max_len = self._check_lengths(rows)
@@ -307,8 +309,12 @@ class LikelihoodGAN(DensityMixin, BaseEstimator):
 
         generator = self.generator_
         rng = _torch_rng(check_random_state(random_state), device_of(generator))
-        constraints = {"min_len": min_len, "temperature": temperature, "prefix": prefix}
-        asked = [name for name in constraints if constraints[name] not in (0, 1.0, None)]
+        constraints = {
+            f"min_len={min_len}": min_len > 0,
+            f"temperature={temperature}": temperature != 1,
+            f"prefix={prefix!r}": prefix is not None,
+        }
+        asked = [constraint for constraint, active in constraints.items() if active]
         with torch.no_grad(), evaluating(generator):
             if not asked:
                 tokens = call_with_rng(generator.sample, n_samples, max_len, rng=rng)
@@ -325,9 +331,9 @@ class LikelihoodGAN(DensityMixin, BaseEstimator):
                 )
             else:
                 raise ValueError(
-                    f"{asked[0]}={constraints[asked[0]]!r} needs a generator with a method "
-                    f"step(tokens, state); {type(generator).__name__} has none: write one and "
-                    "inherit from likelihood_gan.Autoregressive"
+                    f"{asked[0]} needs a generator with a method step(tokens, state); "
+                    f"{type(generator).__name__} has none: write one and inherit from "
+                    "likelihood_gan.Autoregressive"
                 )
         return self.vocabulary_.decode(tokens)
 
