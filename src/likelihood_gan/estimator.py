@@ -217,10 +217,11 @@ class LikelihoodGAN(DensityMixin, BaseEstimator):
 
         random_state = check_random_state(self.random_state)
         device = resolve_device(self.device)
-        corpus, validation = (
+        corpora = [
             Corpus(pad([rows[i] for i in part]), torch.tensor([shares[i] for i in part])).to(device)
             for part in self._split(len(rows), random_state)
-        )
+        ]
+        corpus, validation = corpora if self.early_stopping else (corpora[0], None)
         # Weights are drawn on the CPU, so that the device makes no difference to them.
         make = functools.partial(
             self._make_module,
@@ -242,7 +243,7 @@ class LikelihoodGAN(DensityMixin, BaseEstimator):
             discriminator,
             corpus,
             self._phases(objective),
-            validation=validation if self.early_stopping else None,
+            validation=validation,
             patience=self.n_iter_no_change,
             batch_size=int(self.batch_size),
             discriminator_learning_rate=self.discriminator_learning_rate,
@@ -521,18 +522,18 @@ class LikelihoodGAN(DensityMixin, BaseEstimator):
             )
         return self.max_len or max(longest, 1)
 
-    def _split(self, n: int, random_state: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
-        """Split the numbers of the distinct sequences: to train on, and to hold out."""
+    def _split(self, n: int, random_state: np.random.RandomState) -> list[np.ndarray]:
+        """Choose the distinct sequences to train on and, with early stopping, to hold out."""
         order = random_state.permutation(n)
         if not self.early_stopping:
-            return order, order
+            return [order]
         if n < 2:
             raise ValueError(
                 "early_stopping=True holds sequences out, so X must have at least two distinct "
                 f"ones, got n_samples={n}; pass more or set early_stopping=False"
             )
         n_held_out = min(max(round(self.validation_fraction * n), 1), n - 1)
-        return np.sort(order[n_held_out:]), np.sort(order[:n_held_out])
+        return [np.sort(order[n_held_out:]), np.sort(order[:n_held_out])]
 
     def _make_module(
         self,
