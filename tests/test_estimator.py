@@ -10,7 +10,7 @@ from enumeration import Bigram, NoStep
 from sklearn.exceptions import NotFittedError
 
 from likelihood_gan import CharLSTM, LikelihoodGAN, LSTMDiscriminator
-from likelihood_gan.objectives import MLE, Likelihood
+from likelihood_gan.objectives import MLE, OBJECTIVES, Likelihood, Mixture
 
 # Using a fitted estimator
 
@@ -223,6 +223,15 @@ def test_mle_trains_no_discriminator(names):
     assert gan.discriminator_ is None
     with pytest.raises(ValueError, match="objective='mle' trains no discriminator"):
         gan.discriminate(names)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_every_objective_fits_by_its_name_and_repeats(names, name):
+    first, second = (tiny(objective=name, early_stopping=False).fit(names) for _ in range(2))
+    assert math.isfinite(first.score(names))
+    np.testing.assert_array_equal(first.score_samples(names), second.score_samples(names))
+    mle = tiny(objective="mle", early_stopping=False).fit(names)
+    assert name == "mle" or first.score(names) != mle.score(names)
 
 
 @pytest.mark.parametrize(
@@ -454,6 +463,7 @@ BAD_FITS = [
     ({"objective": "likelyhood"}, None, None, ValueError, "did you mean 'likelihood'"),
     ({"objective": "MLE"}, None, None, ValueError, "did you mean 'mle'"),
     ({"objective": Likelihood}, None, None, TypeError, "a class must be instantiated"),
+    ({"objective": Mixture("jensen")}, None, None, ValueError, "divergence must be one of"),
     ({"objective": 3}, None, None, TypeError, "objective must be a name or a callable"),
     ({"handle_unknown": "ignore"}, None, None, ValueError, "handle_unknown must be 'error' or"),
     ({"batch_size": 0}, None, None, ValueError, "batch_size == 0, must be >= 1"),

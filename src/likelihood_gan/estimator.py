@@ -56,9 +56,10 @@ class LikelihoodGAN(DensityMixin, BaseEstimator):
         `LSTMDiscriminator`.
     discriminator_params : dict or None, default=None
         Keyword arguments for the callable.
-    objective : {"likelihood", "mle"} or callable, default="likelihood"
-        What the generator minimises in the adversarial epochs: a name or a callable of a batch,
-        see `likelihood_gan.objectives`. "mle" trains no discriminator.
+    objective : str or callable, default="likelihood"
+        What the generator minimises in the adversarial epochs: "likelihood", "mixture", "pooled",
+        "reinforce", "maligan", "mle" (which trains no discriminator), or a callable of a batch such
+        as ``objectives.Pooled("js")``; see `likelihood_gan.objectives`.
     pretrain_epochs : int, default=40
         Maximum-likelihood epochs at the start.
     discriminator_pretrain_epochs : int, default=5

@@ -198,6 +198,10 @@ class _Sequences:
     def log_frequency(self) -> Tensor:
         return self._log_frequency()
 
+    @property
+    def length(self) -> Tensor:
+        return (lengths(self.tokens) + 1).clamp(max=self.tokens.shape[1])
+
 
 class _Batch:
     """What an objective sees; see `likelihood_gan.objectives.Batch`."""
