@@ -9,7 +9,7 @@ from enumeration import Bigram, NoStep, all_rows
 
 from likelihood_gan import CharLSTM, LSTMDiscriminator
 from likelihood_gan.corpus import Corpus
-from likelihood_gan.objectives import MLE, Likelihood
+from likelihood_gan.objectives import MLE, Likelihood, Pooled, Reinforce
 from likelihood_gan.training import evaluating, log_probs, logits, rate_at, train
 
 
@@ -100,6 +100,14 @@ def test_effective_sample_size_is_that_of_the_objectives_weights(corpus):
     (record,) = epochs(1, model, corpus, weighted, batch_size=4)
     assert record["effective_sample_size"] == pytest.approx(10**2 / 30)
     assert epochs(1, model, corpus, MLE())[0]["effective_sample_size"] == pytest.approx(16)
+
+
+@pytest.mark.parametrize("objective", [Reinforce(), Pooled("reverse_kl")])
+def test_effective_sample_size_counts_the_sequences_that_the_objective_reads(corpus, objective):
+    judge = LSTMDiscriminator(4, 4, rng=rng())
+    (record,) = epochs(1, Bigram(4), corpus, objective, discriminator=judge)
+    assert 1 <= record["effective_sample_size"] <= (16 if objective == Reinforce() else 32)
+    assert ("corpus_mass" in record) == (objective != Reinforce())
 
 
 def test_weighted_mean_length_follows_the_objectives_weights(corpus):

@@ -68,9 +68,9 @@ def train(
     ------
     dict
         Means over the epoch's steps: `discriminator_loss` and `discriminator_accuracy`;
-        `generator_loss`; of the weights w = -∂loss/∂log p that the objective gives to the real
+        `generator_loss`; of the weights w = |∂loss/∂log p| that the objective gives to the
         sequences of a batch, `effective_sample_size`, (Σ w)² / Σ w², and `weighted_mean_length`,
-        Σ w length / Σ w; `corpus_mass`, the generator's probability of writing a sequence of the
+        Σ w length / Σ w; if it reads the real ones, `corpus_mass`, the generator's probability of writing a sequence of the
         corpus, estimated by the mean of p / p̂. And the `seconds` of the epoch.
 
     Raises
@@ -103,7 +103,7 @@ def train(
                     loss = _checked_loss(objective(batch))
                     _descend(loss, adam, rate_at(learning_rate, epoch))
                     values["generator_loss"] = loss.detach()
-                    values |= _explain(batch.real)
+                    values |= _explain(batch)
             sums = {key: sums.get(key, 0) + value for key, value in values.items()}
         record: Record = {key: float(value) / steps for key, value in sums.items()}
         for key, value in record.items():
@@ -257,16 +257,21 @@ def _checked_loss(loss: Any) -> Tensor:
     return loss
 
 
-def _explain(real: _Sequences) -> dict[str, Tensor]:
-    """Say which real sequences the objective listens to, once its gradient is known."""
-    log_prob = real.log_prob
-    weights = torch.full_like(log_prob, math.nan) if log_prob.grad is None else -log_prob.grad
-    mean_length = (weights * lengths(real.tokens)).sum() / weights.sum()
-    return {
-        "effective_sample_size": weights.sum().square() / weights.square().sum(),
-        "weighted_mean_length": mean_length,
-        "corpus_mass": (log_prob.detach() - real.log_frequency).exp().mean(),
-    }
+def _explain(batch: _Batch) -> dict[str, Tensor]:
+    """Say which sequences the objective listened to, once its gradient is known."""
+    halves = [batch.real] + ([batch.generated] if "generated" in vars(batch) else [])
+    read = [half for half in halves if "log_prob" in vars(half)]  # computed, as they were read
+    gradients = [half.log_prob.grad for half in read if half.log_prob.grad is not None]
+    found = {}
+    if read and len(gradients) == len(read):
+        weights = torch.cat(gradients).abs()
+        n_symbols = torch.cat([lengths(half.tokens) for half in read])
+        found["effective_sample_size"] = weights.sum().square() / weights.square().sum()
+        found["weighted_mean_length"] = (weights * n_symbols).sum() / weights.sum()
+    if batch.real in read:
+        ratios = (batch.real.log_prob.detach() - batch.real.log_frequency).exp()
+        found["corpus_mass"] = ratios.mean()
+    return found
 
 
 def _adam(module: Any) -> torch.optim.Optimizer:
