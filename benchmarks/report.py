@@ -201,35 +201,46 @@ def plot(names, results, figures):
     save(LengthDisplay.from_samples(method[0]["generated"], real), "report-lengths")
     gan = fit(names, "method", 0, len(method[0]["history"]["generator_loss"]))
     save(DiscriminatorDisplay.from_estimator(gan, names), "report-discriminator")
-    print("real:", *random.Random(1).sample(names, 12))
-    print("generated:", *method[0]["generated"][:12])
-    print("of length 10:", *method[0]["forced"])
-    print(f"\nreal names: mean length {statistics.mean(map(len, names)):.2f}\n")
-    figures_of = {
-        "runs": lambda r: 1,
-        "D loss": lambda r: r["history"]["discriminator_loss"][-1],
-        "D accuracy": lambda r: r["history"]["discriminator_accuracy"][-1],
-        "G loss": lambda r: r["history"]["generator_loss"][-1],
-        "ESS": lambda r: r["history"]["effective_sample_size"][-1],
-        "corpus mass": lambda r: r["history"]["corpus_mass"][-1],
-        "mean length": lambda r: r["mean_length"],
-        "unique": lambda r: r["unique"],
-        "train nats": lambda r: r["train_nats"],
-        "seconds": lambda r: r["seconds"],
+    words = {
+        "real": random.Random(1).sample(names, 12),
+        "generated, seed 0": method[0]["generated"][:12],
+        "of length 10, seed 0": method[0]["forced"],
     }
-    print("| variant |", " | ".join(figures_of), "|")
-    print("|---" * (len(figures_of) + 1) + "|")
+    rows = [f"| {title} | {', '.join(sample)} |" for title, sample in words.items()]
+    tables = {
+        "report-names.md": ["| | names |", "|---|---|", *rows],
+        "report-table.md": table(results),
+    }
+    for name, lines in tables.items():
+        (figures / name).write_text("\n".join(lines) + "\n")
+        print("\n".join(lines))
+
+
+def table(results):
+    """Return the means, and the lowest and highest, over the runs of every variant: Markdown."""
+
+    def last(column):
+        return lambda run: run["history"][column][-1]
+
+    columns = {
+        "discriminator loss": last("discriminator_loss"),
+        "its accuracy": last("discriminator_accuracy"),
+        "generator loss": last("generator_loss"),
+        "effective sample size": last("effective_sample_size"),
+        "mass on the corpus": last("corpus_mass"),
+        "mean length": lambda run: run["mean_length"],
+        "unique": lambda run: run["unique"],
+        "nats per training name": lambda run: run["train_nats"],
+        "seconds": lambda run: run["seconds"],
+    }
+    lines = [f"| variant | runs | {' | '.join(columns)} |", "|---" * (len(columns) + 2) + "|"]
     for variant in VARIANTS:
         runs = read_results(results / f"report-{variant}.jsonl").values()
         if runs:
-            cells = [
-                str(len(runs))
-                if name == "runs"
-                else f"{statistics.mean(map(of, runs)):.3g}"
-                f" ({min(map(of, runs)):.3g} to {max(map(of, runs)):.3g})"
-                for name, of in figures_of.items()
-            ]
-            print(f"| {variant} |", " | ".join(cells), "|")
+            values = [[column(run) for run in runs] for column in columns.values()]
+            cells = [f"{statistics.mean(v):.3g} ({min(v):.3g} to {max(v):.3g})" for v in values]
+            lines.append(f"| {variant} | {len(runs)} | {' | '.join(cells)} |")
+    return lines
 
 
 def main():

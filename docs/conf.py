@@ -21,7 +21,7 @@ extensions = [
     "sphinx.ext.viewcode",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "**.ipynb", "auto_examples/**.md5"]
+exclude_patterns = ["_build", "figures", "**.ipynb", "auto_examples/**.md5"]
 templates_path = ["_templates"]
 default_role = "code"  # `name` in a docstring
 html_theme = "furo"
