@@ -13,12 +13,11 @@ import random
 import statistics
 import sys
 import time
-from collections import Counter
 
 import report
 import torch
 
-from likelihood_gan import LikelihoodGAN
+from likelihood_gan import LikelihoodGAN, metrics
 
 N_SAMPLES = 10_000
 SETTINGS = {
@@ -36,12 +35,6 @@ def load_split(seed):
     return names[:-n_test], names[-n_test:]
 
 
-def length_divergence(first, second):
-    """Total variation between the length distributions of two lists."""
-    p, q = (Counter(map(len, words)) for words in (first, second))
-    return sum(abs(p[n] / len(first) - q[n] / len(second)) for n in p | q) / 2
-
-
 def measure(setting, seed):
     """Fit once and return a row of figures."""
     fit_names, test_names = load_split(seed)
@@ -50,15 +43,14 @@ def measure(setting, seed):
     gan.set_params(**SETTINGS[setting]).fit(fit_names)
     seconds = time.perf_counter() - started
     samples = gan.sample(N_SAMPLES, max_len=30, random_state=seed)
-    known = set(fit_names)
     return {
         "setting": setting,
         "seed": seed,
-        "test_nats": -gan.score(test_names),
-        "unique": len(set(samples)) / N_SAMPLES,
-        "novel": sum(name not in known for name in samples) / N_SAMPLES,
-        "length_tv": length_divergence(samples, test_names),
-        "length_tv_floor": length_divergence(fit_names, test_names),
+        "test_nats": metrics.nll(gan, test_names),
+        "unique": metrics.uniqueness(samples),
+        "novel": metrics.novelty(samples, fit_names),
+        "length_tv": metrics.length_divergence(samples, test_names),
+        "length_tv_floor": metrics.length_divergence(fit_names, test_names),
         "epochs": gan.n_iter_,
         "kept": gan.best_epoch_,
         "ess_last": gan.history_[-1].get("effective_sample_size", float("nan")),

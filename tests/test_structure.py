@@ -18,6 +18,7 @@ ORDER = [
     "callbacks",
     "modules",
     "validation",
+    "metrics",
     "persistence",
     "estimator",
     "datasets",
