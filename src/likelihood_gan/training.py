@@ -70,8 +70,9 @@ def train(
         Means over the epoch's steps: `discriminator_loss` and `discriminator_accuracy`;
         `generator_loss`; of the weights w = |∂loss/∂log p| that the objective gives to the
         sequences of a batch, `effective_sample_size`, (Σ w)² / Σ w², and `weighted_mean_length`,
-        Σ w length / Σ w; if it reads the real ones, `corpus_mass`, the generator's probability of writing a sequence of the
-        corpus, estimated by the mean of p / p̂. And the `seconds` of the epoch.
+        Σ w length / Σ w; if it reads the real ones, `corpus_mass`, the generator's probability of
+        writing a sequence of the corpus, estimated by the mean of p / p̂. And the `seconds` of the
+        epoch.
 
     Raises
     ------
