@@ -181,6 +181,22 @@ def test_nan_ends_the_loop_with_an_error(corpus):
         next(records)
 
 
+def test_a_step_that_makes_nan_of_the_weights_is_noticed_although_its_loss_is_good(corpus):
+    def cusp(batch):  # 0, with the derivative 0 * inf
+        return (batch.real.log_prob - batch.real.log_prob.detach()).abs().sqrt().sum()
+
+    cusp.adversarial = False
+    with pytest.raises(FloatingPointError, match="a weight became NaN"):
+        next(train(Bigram(4), corpus, cusp, rng=rng(), batch_size=16))
+
+
+def test_a_table_may_hold_impossible_symbols(corpus):
+    model = Bigram(5)
+    model.logits.data[:, 4] = -torch.inf
+    records = epochs(3, model, corpus, MLE())
+    assert records[2]["generator_loss"] < records[0]["generator_loss"]
+
+
 def test_nan_weights_explain_whatever_they_led_to(corpus):
     model = NoStep(4)
     model.logits.data[0] = torch.nan  # torch.multinomial raises RuntimeError

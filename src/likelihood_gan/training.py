@@ -77,7 +77,7 @@ def train(
     Raises
     ------
     FloatingPointError
-        If a loss or a parameter became NaN or infinite.
+        If a loss became NaN or infinite, or a parameter NaN.
     """
     if objective is not None and not is_adversarial(objective):
         discriminator = None
@@ -110,6 +110,8 @@ def train(
         for key, value in record.items():
             if key.endswith("loss") and not math.isfinite(value):
                 raise FloatingPointError(f"{key} became {value}")
+        if _has_nan(generator, discriminator):  # the last step's loss was still good
+            raise FloatingPointError("a weight became NaN")
         yield record | {"seconds": time.perf_counter() - started}
 
 
@@ -292,10 +294,14 @@ def _explaining_nan(*modules: Any) -> Iterator[None]:
     try:
         yield
     except (ArithmeticError, IndexError, RuntimeError, ValueError) as error:
-        parameters = [p for m in modules if m is not None for p in m.parameters()]
-        if all(p.isfinite().all() for p in parameters):
+        if not _has_nan(*modules):
             raise
-        raise FloatingPointError("a weight became NaN or infinite") from error
+        raise FloatingPointError("a weight became NaN") from error
+
+
+def _has_nan(*modules: Any) -> bool:
+    # infinite weights are legal: a table of logits may hold -inf
+    return any(p.isnan().any() for m in modules if m is not None for p in m.parameters())
 
 
 def _in_batches(
