@@ -546,7 +546,7 @@ class LikelihoodGAN(DensityMixin, BaseEstimator):
         """Build the generator or the discriminator, or copy that of the previous fit."""
         fitted = self._fitted(name + "_")
         if fitted is not None:
-            return copy.deepcopy(fitted)
+            return copy.deepcopy(fitted).to(device)
         given = getattr(self, name)
         params = getattr(self, name + "_params") or {}
         builder = _BUNDLED[name] if given is None else given
