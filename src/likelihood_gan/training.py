@@ -88,6 +88,8 @@ def train(
     discriminator_adam = None if discriminator is None else _adam(discriminator)
     for epoch in itertools.count(1):
         started = time.perf_counter()
+        rate = rate_at(learning_rate, epoch)
+        discriminator_rate = rate_at(discriminator_learning_rate, epoch)
         sums: dict[str, Tensor] = {}
         steps = 0
         for index in corpus.epoch(batch_size, rng):
@@ -97,12 +99,12 @@ def train(
                 batch = _make_batch(index, corpus, generator, discriminator, rng)
                 if discriminator is not None and discriminator_adam is not None:
                     loss, accuracy = _discriminator_loss(discriminator, batch, rng)
-                    _descend(loss, discriminator_adam, rate_at(discriminator_learning_rate, epoch))
+                    _descend(loss, discriminator_adam, discriminator_rate)
                     values["discriminator_loss"] = loss.detach()
                     values["discriminator_accuracy"] = accuracy
                 if adam is not None and objective is not None:
                     loss = _checked_loss(objective(batch))
-                    _descend(loss, adam, rate_at(learning_rate, epoch))
+                    _descend(loss, adam, rate)
                     values["generator_loss"] = loss.detach()
                     values |= _explain(batch)
             sums = {key: sums.get(key, 0) + value for key, value in values.items()}
