@@ -60,6 +60,8 @@ def test_discriminator_display_puts_the_optimum_beside_the_discriminator(fitted,
     assert display.probability[i] == pytest.approx(fitted.discriminate(["anna"])[0], rel=1e-5)
     offsets = display.ax_.collections[0].get_offsets()
     np.testing.assert_allclose(offsets, np.c_[display.optimum, display.probability])
+    areas = display.ax_.collections[0].get_sizes()
+    assert areas[i] == pytest.approx(3 * areas[0])
 
 
 def test_figures_are_drawn_into_given_axes(fitted):

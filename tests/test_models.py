@@ -91,7 +91,6 @@ def test_steps_multiply_to_log_prob(generator):
 
 
 def test_gradient_reaches_every_parameter(generator):
-    generator.log_prob(all_rows(N_TOKENS, 3)).logsumexp(0).neg().exp()  # builds a graph
     generator.log_prob(all_rows(N_TOKENS, 3))[3:9].sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in generator.parameters())
 

@@ -196,10 +196,11 @@ class DiscriminatorDisplay:
         return cls(optimum=optimum, probability=probability, weight=share).plot(ax)
 
     def plot(self, ax: Any = None) -> Self:
-        """Draw a point per sequence and the diagonal of the optimum."""
+        """Draw a point per sequence, its area the weight, and the diagonal of the optimum."""
         (self.ax_,), self.figure_ = _make_axes(None if ax is None else [ax], 1)
         self.ax_.plot([0, 1], [0, 1], color="black", linewidth=1, label="optimum")
-        self.ax_.scatter(self.optimum, self.probability, s=4, alpha=0.3, label="sequences")
+        area = 4 * self.weight / self.weight.mean()
+        self.ax_.scatter(self.optimum, self.probability, s=area, alpha=0.3, label="sequences")
         self.ax_.set(xlabel="p̂ / (p̂ + p)", ylabel="discriminator", xlim=(0, 1), ylim=(0, 1))
         self.ax_.legend()
         return self

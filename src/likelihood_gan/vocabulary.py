@@ -1,7 +1,7 @@
 """Turn sequences into tokens and back.
 
-A vocabulary numbers the symbols of a corpus from 1; 0 is END. What a sequence is made of is
-decided here alone: a str is split into Unicode code points, any other sequence is taken as it is.
+A vocabulary numbers the symbols of a corpus from 1; 0 is END. A str is a sequence of Unicode code
+points. What may be a sequence at all is left to `validation`.
 """
 
 from collections.abc import Hashable, Iterable, Sequence
