@@ -17,7 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 
-from likelihood_gan import metrics
+from likelihood_gan import metrics, ngrams
 from likelihood_gan.metrics import (
     coverage,
     hashed_frechet_distance,
@@ -110,16 +110,16 @@ def test_length_divergence_is_half_the_sum_of_the_differences():
 
 
 def test_n_grams_are_those_counted_by_hand():
-    start, end = metrics._Mark
-    assert list(metrics._n_grams("ab", 2, 3)) == [
+    start, end = ngrams._Mark
+    assert list(ngrams.n_grams("ab", 2, 3)) == [
         (start, "a"),
         ("a", "b"),
         ("b", end),
         (start, "a", "b"),
         ("a", "b", end),
     ]
-    assert list(metrics._n_grams("", 1, 3)) == [(start,), (end,), (start, end)]
-    assert list(metrics._n_grams("", 3, 4)) == [(start, end)]  # too short: the whole of it
+    assert list(ngrams.n_grams("", 1, 3)) == [(start,), (end,), (start, end)]
+    assert list(ngrams.n_grams("", 3, 4)) == [(start, end)]  # too short: the whole of it
 
 
 def test_n_gram_divergence_is_that_of_the_hand_counts():
@@ -190,8 +190,8 @@ def test_equal_symbols_of_other_types_are_one_symbol():
     for name, (metric, _, best) in COMPARISONS.items():
         assert metric(ints, others) == pytest.approx(best, abs=1e-9), name
     # whichever type comes first
-    features = [metrics._hashed_n_grams(x, 64, 1, 3) for x in ([ints, others], [others, ints])]
-    assert (features[0][0] != features[1][0]).nnz == 0
+    features = [ngrams.NGramHasher((1, 3), 64).transform(x) for x in (ints, others)]
+    assert (features[0] != features[1]).nnz == 0
 
 
 def all_numbers():
@@ -235,7 +235,7 @@ def test_frechet_distance_of_any_covariances_is_the_formula():
 
 
 def test_moments_are_those_of_numpy():
-    (counts,) = metrics._hashed_n_grams([words(50, "abc")], 8, 1, 2)
+    counts = ngrams.NGramHasher((1, 2), 8).transform(words(50, "abc"))
     mean, covariance = metrics._moments(counts)
     np.testing.assert_allclose(mean, counts.toarray().mean(0), atol=1e-12)
     expected = np.cov(counts.toarray(), rowvar=False, bias=True)
@@ -244,7 +244,7 @@ def test_moments_are_those_of_numpy():
 
 def test_hashing_keeps_the_counts_of_n_grams():
     # in so many features nothing collides: unsigned sums are the number of each n-gram
-    (counts,) = metrics._hashed_n_grams([["aab", ""]], 2**20, 1, 2)
+    counts = ngrams.NGramHasher((1, 2), 2**20).transform(["aab", ""])
     assert sorted(abs(counts[0].toarray()).ravel())[-9:] == [0, 1, 1, 1, 1, 1, 1, 1, 2]
     assert abs(counts[1]).sum() == 3
 

@@ -4,23 +4,21 @@ Each says what fools it; report several, at equal sizes, beside their floor (`re
 Figures are left to `displays`, and no function here knows how the samples were made.
 """
 
-import enum
 import inspect
-import itertools
 import math
 import numbers
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
 import numpy as np
-from sklearn.feature_extraction import FeatureHasher
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import PredefinedSplit, cross_val_predict
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_scalar
 
+from likelihood_gan.ngrams import NGramHasher, n_grams
 from likelihood_gan.validation import check_sequences
 from likelihood_gan.vocabulary import is_text
 
@@ -36,13 +34,6 @@ __all__ = [
     "two_sample_auc",
     "uniqueness",
 ]
-
-
-class _Mark(enum.Enum):
-    """What stands before and after every sequence in n-grams; equal to no symbol of a user."""
-
-    START = enum.auto()
-    END = enum.auto()
 
 
 def nll(estimator: Any, sequences: Any) -> float:
@@ -177,7 +168,7 @@ def n_gram_divergence(generated: Any, real: Any, n: int = 3) -> float:
     """
     check_scalar(n, "n", numbers.Integral, min_val=1)
     p, q = (
-        _shares(gram for sequence in x for gram in _n_grams(sequence, n, n))
+        _shares(gram for sequence in x for gram in n_grams(sequence, n, n))
         for x in _checked(generated=generated, real=real)
     )
     terms = (
@@ -222,10 +213,8 @@ def hashed_frechet_distance(
     multitask learning".
     """
     lists = _checked(generated=generated, real=real)
-    check_scalar(n_features, "n_features", numbers.Integral, min_val=1)
-    if not (len(n_range) == 2 and 1 <= n_range[0] <= n_range[1]):
-        raise ValueError(f"n_range must be (shortest, longest) with 1 <= both, got {n_range}")
-    first, second = (_moments(x) for x in _hashed_n_grams(lists, n_features, *n_range))
+    hasher = NGramHasher(n_range, n_features)
+    first, second = (_moments(hasher.transform(x)) for x in lists)
     return _gaussian_frechet(*first, *second)
 
 
@@ -278,7 +267,7 @@ def two_sample_auc(
     y = np.repeat([0, 1], [len(x) for x in lists])
     folds = PredefinedSplit(_folds(X, y, cv, check_random_state(random_state)))
     if classifier is None:  # to hash the n-grams learns nothing, so once for all folds will do
-        (X,) = _hashed_n_grams([X], 2**16, 1, 4)
+        X = NGramHasher((1, 4), 2**16).transform(X)
         classifier = LogisticRegression(C=0.1, max_iter=1000)
     methods = [m for m in ("decision_function", "predict_proba") if hasattr(classifier, m)]
     if not methods:
@@ -355,39 +344,10 @@ def _checked(**lists: Any) -> list[Any]:
     return checked
 
 
-def _n_grams(sequence: Iterable[Hashable], low: int, high: int) -> Iterator[tuple[Hashable, ...]]:
-    """Yield the n-grams, n from `low` to `high`, of a sequence between its marks."""
-    marked = (_Mark.START, *sequence, _Mark.END)
-    for n in range(min(low, len(marked)), min(high, len(marked)) + 1):
-        for i in range(len(marked) - n + 1):
-            yield marked[i : i + n]
-
-
 def _shares(items: Iterable[Hashable]) -> dict[Hashable, float]:
     counts = Counter(items)
     total = counts.total()
     return {item: count / total for item, count in counts.items()}
-
-
-def _hashed_n_grams(lists: Sequence[Any], n_features: int, low: int, high: int) -> list[Any]:
-    """Count n-grams in `n_features` signed sums; return a sparse (n, n_features) for each list.
-
-    A symbol is hashed by its repr (Python's own hash of a str differs between processes), and
-    equal symbols such as 1 and 1.0 by the same one.
-    """
-    names: dict[Hashable, str] = {mark: mark.name for mark in _Mark}  # no quotes, as a str has
-    for symbol in itertools.chain.from_iterable(itertools.chain.from_iterable(lists)):
-        name = repr(symbol)
-        names[symbol] = min(names.get(symbol, name), name)
-    hasher = FeatureHasher(n_features, input_type="string")
-    return [
-        hasher.transform(
-            # no repr of a str holds a line break: different n-grams are different lines
-            ("\n".join(map(names.__getitem__, gram)) for gram in _n_grams(sequence, low, high))
-            for sequence in sequences
-        )
-        for sequences in lists
-    ]
 
 
 def _folds(X: list[Any], y: np.ndarray, cv: int, rng: np.random.RandomState) -> np.ndarray:

@@ -1,0 +1,103 @@
+"""n-grams of sequences, with marks at both ends: listed, and hashed to sparse vectors.
+
+What is made of them is left to `metrics` and `refinement`.
+"""
+
+import enum
+import functools
+import numbers
+from collections.abc import Hashable, Iterable, Iterator
+from typing import Any, Self
+
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.feature_extraction import FeatureHasher
+from sklearn.utils.validation import check_scalar
+
+from likelihood_gan.validation import check_sequences
+
+
+class _Mark(enum.Enum):
+    """What stands before and after every sequence in n-grams; equal to no symbol of a user."""
+
+    START = enum.auto()
+    END = enum.auto()
+
+
+def n_grams(
+    sequence: Iterable[Hashable],
+    low: int,
+    high: int,
+    marks: tuple[Hashable, Hashable] = (_Mark.START, _Mark.END),
+) -> Iterator[tuple[Any, ...]]:
+    """Yield the n-grams, n from `low` to `high`, of a sequence between its marks.
+
+    A sequence that is too short for them has one: itself and its marks.
+    """
+    marked = (marks[0], *sequence, marks[1])
+    for n in range(min(low, len(marked)), min(high, len(marked)) + 1):
+        for i in range(len(marked) - n + 1):
+            yield marked[i : i + n]
+
+
+class NGramHasher(TransformerMixin, BaseEstimator):
+    """Sequences to signed sums of the counts of their hashed n-grams, a sparse matrix.
+
+    Nothing is learned. "ab" is read as ^ab$, so beginnings and ends count. A symbol is hashed by its
+    `repr`, so that the numbers are the same in every process (unless the `repr` is not, like that
+    of a set or of a class that defines none); equal numbers such as 1 and 1.0 are one symbol.
+
+    Parameters
+    ----------
+    n_range : (int, int), default=(1, 5)
+        Shortest and longest n-grams.
+    n_features : int, default=2**18
+        Width of the matrix; few features make n-grams collide.
+
+    References
+    ----------
+    Weinberger et al. (2009), "Feature hashing for large scale multitask learning".
+
+    Examples
+    --------
+    >>> NGramHasher(n_range=(1, 2)).transform(["ada", "ed"]).shape
+    (2, 262144)
+    """
+
+    def __init__(self, n_range: tuple[int, int] = (1, 5), n_features: int = 2**18):
+        self.n_range = n_range
+        self.n_features = n_features
+
+    def fit(self, X: Any = None, y: Any = None) -> Self:
+        """Do nothing."""
+        return self
+
+    def transform(self, X: Any) -> Any:
+        """Return the (n, n_features) sparse matrix of a list of sequences.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range.
+        """
+        check_scalar(self.n_features, "n_features", numbers.Integral, min_val=1)
+        if not (len(self.n_range) == 2 and 1 <= self.n_range[0] <= self.n_range[1]):
+            raise ValueError(
+                f"n_range must be (shortest, longest) with 1 <= both, got {self.n_range}"
+            )
+        # no repr of a str is START, or holds a line break: different n-grams are different lines
+        lines = (
+            map("\n".join, n_grams(map(_name, sequence), *self.n_range, marks=("START", "END")))
+            for sequence in check_sequences(X)
+        )
+        return FeatureHasher(self.n_features, input_type="string").transform(lines)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+
+@functools.lru_cache(maxsize=2**16)
+def _name(symbol: Hashable) -> str:
+    """Write a symbol so that different ones differ and equal ones do not."""
+    if isinstance(symbol, numbers.Real) and symbol == symbol // 1:
+        return repr(int(symbol))
+    return repr(symbol)
