@@ -5,8 +5,14 @@ import copy
 import pytest
 import torch
 from enumeration import Bigram, NoStep, all_rows, frequencies
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.linear_model import LogisticRegression
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from likelihood_gan import CharLSTM, LSTMDiscriminator
+from likelihood_gan.checks import check_discriminator
+from likelihood_gan.models import ConvDiscriminator, Mixture
+from likelihood_gan.protocols import has_step
 
 N_TOKENS, WIDTH = 4, 4
 
@@ -21,12 +27,19 @@ GENERATORS = {
     "embedding": lambda: CharLSTM(N_TOKENS, hidden_size=6, embedding_size=3, rng=seeded()),
     "bigram": lambda: Bigram(N_TOKENS),
     "no step": lambda: NoStep(N_TOKENS),
+    "mixture": lambda: Mixture([CharLSTM(N_TOKENS, 8, rng=seeded()), Bigram(N_TOKENS)], [2, 1]),
+    "mixture without step": lambda: Mixture([Bigram(N_TOKENS), NoStep(N_TOKENS)]),
 }
 DISCRIMINATORS = {
     "report": lambda: LSTMDiscriminator(N_TOKENS, hidden_size=8, rng=seeded()),
     "two layers": lambda: LSTMDiscriminator(N_TOKENS, 6, n_layers=2, dropout=0.5, rng=seeded()),
     "bidirectional": lambda: LSTMDiscriminator(N_TOKENS, 6, bidirectional=True, rng=seeded()),
     "embedding": lambda: LSTMDiscriminator(N_TOKENS, 6, embedding_size=3, rng=seeded()),
+    "convolutions": lambda: ConvDiscriminator(N_TOKENS, rng=seeded()),
+    "even width": lambda: ConvDiscriminator(
+        N_TOKENS, 8, n_layers=2, dropout=0.5, embedding_size=3, kernel_size=4, rng=seeded()
+    ),
+    "wider than the rows": lambda: ConvDiscriminator(N_TOKENS, 8, kernel_size=9, rng=seeded()),
 }
 
 
@@ -81,8 +94,8 @@ def test_log_prob_does_not_depend_on_the_other_rows(generator):
 
 
 def test_steps_multiply_to_log_prob(generator):
-    if not hasattr(generator, "step"):
-        assert isinstance(generator, NoStep)
+    if not has_step(generator):
+        assert any(isinstance(part, NoStep) for part in generator.modules())
         return
     from likelihood_gan import Autoregressive
 
@@ -126,7 +139,7 @@ def test_logit_depends_on_every_symbol(discriminator):
         assert discriminator(word) != discriminator(other)
 
 
-@pytest.mark.parametrize("model", [CharLSTM, LSTMDiscriminator])
+@pytest.mark.parametrize("model", [CharLSTM, LSTMDiscriminator, ConvDiscriminator])
 def test_weights_come_from_the_given_rng_and_leave_the_global_state_alone(model):
     torch.manual_seed(5)
     state = torch.get_rng_state()
@@ -145,13 +158,35 @@ def test_initial_weights_have_pytorchs_scale():
         assert mine.std().item() == pytest.approx(weight.std().item(), rel=0.15)
 
 
-def test_dropout_acts_in_training_only_and_is_drawn_from_rng():
-    model, rows = CharLSTM(N_TOKENS, 16, dropout=0.5, rng=seeded()), all_rows(N_TOKENS, 3)
-    first, again, other = (model.log_prob(rows, rng=seeded(seed)) for seed in (1, 1, 2))
+def test_initial_convolutions_have_pytorchs_scale():
+    ours = ConvDiscriminator(30, 64, rng=seeded()).layers[0].weight
+    theirs = torch.nn.Conv1d(30, 64, 3).weight
+    assert ours.shape == theirs.shape
+    assert ours.abs().max() <= 1 / 90**0.5
+    assert ours.std().item() == pytest.approx(theirs.std().item(), rel=0.15)
+
+
+@pytest.mark.parametrize(
+    "build, score",
+    [
+        (CharLSTM, "log_prob"),
+        (LSTMDiscriminator, "forward"),
+        (ConvDiscriminator, "forward"),
+        (lambda *args, **options: Mixture([CharLSTM(*args, **options)]), "log_prob"),
+    ],
+)
+def test_dropout_acts_in_training_only_and_is_drawn_from_rng(build, score):
+    model, rows = build(N_TOKENS, 16, dropout=0.5, rng=seeded()), all_rows(N_TOKENS, 3)
+    score = getattr(model, score)
+    first, again, other = (score(rows, rng=seeded(seed)) for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     model.eval()
-    assert torch.equal(model.log_prob(rows, rng=seeded(1)), model.log_prob(rows, rng=seeded(2)))
+    assert torch.equal(score(rows, rng=seeded(1)), score(rows, rng=seeded(2)))
+
+
+def test_discriminators_are_lawful(discriminator):
+    check_discriminator(discriminator, N_TOKENS)
 
 
 def test_the_reports_sizes_are_reachable():
@@ -163,7 +198,7 @@ def test_the_reports_sizes_are_reachable():
     assert sum(p.numel() for p in discriminator.parameters()) == lstm + 8 + 1
 
 
-@pytest.mark.parametrize("model", [CharLSTM, LSTMDiscriminator])
+@pytest.mark.parametrize("model", [CharLSTM, LSTMDiscriminator, ConvDiscriminator])
 @pytest.mark.parametrize(
     "argument, value",
     [("hidden_size", 0), ("n_layers", 0), ("dropout", 1.0), ("embedding_size", 0)],
@@ -171,3 +206,38 @@ def test_the_reports_sizes_are_reachable():
 def test_impossible_sizes_are_refused_by_name(model, argument, value):
     with pytest.raises(ValueError, match=f"{argument} must be .* got {value}"):
         model(5, **{argument: value})
+
+
+def test_an_impossible_kernel_is_refused_by_name():
+    with pytest.raises(ValueError, match="kernel_size must be .* got 0"):
+        ConvDiscriminator(5, kernel_size=0)
+
+
+def matching_ends(n, rng, width=10):
+    """Draw random rows; in the real ones the last symbol is the first, in the others it is not."""
+    length = torch.randint(4, width, (n, 1), generator=rng)
+    rows = torch.randint(1, 4, (n, width), generator=rng) * (torch.arange(width) < length)
+    real = torch.arange(n) % 2 == 0
+    shift = torch.randint(1, 3, (n,), generator=rng) * ~real
+    rows[torch.arange(n), length[:, 0] - 1] = (rows[:, 0] - 1 + shift) % 3 + 1
+    return rows, real
+
+
+def test_convolutions_compare_the_ends_of_a_row_which_n_grams_cannot():
+    rng = seeded()
+    (rows, real), (new, new_real) = matching_ends(1500, rng), matching_ends(1000, rng)
+    texts = [["^" + "".join(map(str, row)).rstrip("0") + "$" for row in r.tolist()]
+             for r in (rows, new)]  # fmt: skip
+    counts = CountVectorizer(analyzer="char", ngram_range=(1, 3))
+    linear = LogisticRegression(C=0.1, max_iter=2000).fit(counts.fit_transform(texts[0]), real)
+    assert linear.score(counts.transform(texts[1]), new_real) < 0.65
+
+    model = ConvDiscriminator(4, 32, rng=rng)
+    adam = torch.optim.Adam(model.parameters(), 0.006)
+    for _ in range(9):
+        for batch in torch.randperm(len(rows), generator=rng).split(64):
+            loss = binary_cross_entropy_with_logits(model(rows[batch]), real[batch].float())
+            adam.zero_grad()
+            loss.backward()
+            adam.step()
+    assert ((model(new) > 0) == new_real).float().mean() > 0.9

@@ -27,6 +27,7 @@ _CODE: dict[str, Any] = {
     cls.__name__: cls
     for cls in (
         models.CharLSTM,
+        models.ConvDiscriminator,
         models.LSTMDiscriminator,
         *objectives.OBJECTIVES.values(),
     )
