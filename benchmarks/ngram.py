@@ -1,7 +1,5 @@
 """An interpolated Kneser-Ney n-gram model as a generator: the classical control.
 
-    python benchmarks/ngram.py --seeds 3     # on the split of names.py
-
 A sequence begins with one start mark, and END is a symbol like the others. The counts are buffers,
 the discounts are the only parameters: they maximise the likelihood of a held-out part, for each
 order and for sequences counted once, twice and more often (the modified Kneser-Ney of Chen and
@@ -12,17 +10,12 @@ Why not a library: nltk.lm is pure Python and scores one symbol at a time, KenLM
 of words and does not sample; neither tells the distribution of the next symbol as a tensor.
 """
 
-import argparse
-import time
-
-import names
 import numpy as np
 import torch
-from results_table import paired_summary
 from sklearn.utils import check_random_state
 from torch import nn
 
-from likelihood_gan import Autoregressive, metrics
+from likelihood_gan import Autoregressive
 from likelihood_gan.corpus import count_distinct
 from likelihood_gan.protocols import END, lengths
 from likelihood_gan.training import log_probs
@@ -293,47 +286,3 @@ def _find(keys, wanted, known):
         return torch.zeros_like(wanted), torch.zeros_like(known)
     place = torch.searchsorted(keys, wanted).clamp(max=len(keys) - 1)
     return place, known & (keys[place] == wanted)
-
-
-def measure(seed, order):
-    """Fit on the names of one seed and return a row of figures."""
-    fit_names, test_names = names.load_split(seed)
-    started = time.perf_counter()
-    model = fit_ngram(fit_names, order=order, validation_fraction=1 / 9, random_state=seed)
-    seconds = time.perf_counter() - started
-    samples = model.sample(names.N_SAMPLES, max_len=30, random_state=seed)
-    return {
-        "setting": "n-gram",
-        "seed": seed,
-        "test_nats": metrics.nll(model, test_names),
-        "unique": metrics.uniqueness(samples),
-        "novel": metrics.novelty(samples, fit_names),
-        "length_tv": metrics.length_divergence(samples, test_names),
-        "order": model.order_,
-        "seconds": seconds,
-    }
-
-
-def main():
-    """Measure every seed."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--order", type=int, default=6)
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    rows = [measure(seed, arguments.order) for seed in range(arguments.seeds)]
-    for row in rows:
-        print(
-            ", ".join(
-                f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()
-            )
-        )
-    columns = [column for column in rows[0] if column not in ("setting", "seed")]
-    (summary,) = paired_summary(rows, "n-gram", columns)
-    print(
-        "mean: " + ", ".join(f"{column} {value:.4g}" for column, value in summary["mean"].items())
-    )
-
-
-if __name__ == "__main__":
-    main()

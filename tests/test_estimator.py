@@ -88,7 +88,7 @@ def test_history_has_one_record_per_epoch(fitted):
     last = fitted.history_[-1]
     for key in ("generator_loss", "discriminator_loss", "validation_nll", "seconds"):
         assert math.isfinite(last[key])
-    assert 1 <= last["effective_sample_size"] <= 16
+    assert 1 <= last["effective_sample_size"] <= 32  # of the data and of its own samples
     assert fitted.n_iter_ == 5
 
 

@@ -20,7 +20,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import check_estimator, estimator_checks_generator
 from sklearn.utils.validation import validate_data
 
-from likelihood_gan import CharLSTM, LikelihoodGAN
+from likelihood_gan import CharLSTM, LikelihoodGAN, Refiner
 from likelihood_gan.callbacks import PrintSamples
 from likelihood_gan.objectives import MLE, Likelihood
 
@@ -64,6 +64,7 @@ ALL_PARAMETERS = {
     "batch_size": -1,
     "pretrain_learning_rate": {1: 0.02, 6: 0.002},
     "learning_rate": float,
+    "refiner": Refiner(betas=(1.0,)),
     "discriminator_learning_rate": 1,
     "max_len": 9,
     "vocabulary": iter("abc"),
@@ -184,8 +185,8 @@ class TableGAN(LikelihoodGAN):
     def fit(self, X, y=None, sample_weight=None):
         return super().fit(self._bins(X, reset=True), y, sample_weight)
 
-    def score_samples(self, X):
-        return super().score_samples(self._bins(X))
+    def score_samples(self, X, *, refined=False):
+        return super().score_samples(self._bins(X), refined=refined)
 
     def discriminate(self, X):
         return super().discriminate(self._bins(X))

@@ -1,7 +1,7 @@
 """`LikelihoodGAN`, the scikit-learn estimator.
 
-It translates: sequences to tokens, parameters to modules, seeds to random generators. What
-happens to tokens and modules is left to the other files.
+It translates: sequences to tokens, parameters to modules, seeds to random generators. What happens
+to tokens and modules is left to the other files, the use of what was fitted to `distribution`.
 """
 
 import copy
@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, DensityMixin
+from sklearn.base import BaseEstimator, DensityMixin, clone
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, check_scalar
 from torch import Tensor, nn
@@ -22,20 +22,21 @@ from torch import Tensor, nn
 from likelihood_gan import persistence
 from likelihood_gan.callbacks import PrintEpoch
 from likelihood_gan.corpus import Corpus, count_distinct
+from likelihood_gan.distribution import SequenceDistribution, require_known
 from likelihood_gan.fitting import Phase, Run, fit_modules
 from likelihood_gan.models import CharLSTM, LSTMDiscriminator
-from likelihood_gan.modules import build_module, device_of, on_cpu, resolve_device, try_out
+from likelihood_gan.modules import build_module, on_cpu, resolve_device, torch_rng, try_out
 from likelihood_gan.objectives import MLE, Objective, get_objective, is_adversarial
-from likelihood_gan.protocols import GeneratorModule, call_with_rng, checked_sample, has_step
-from likelihood_gan.sampling import sample_by_steps
-from likelihood_gan.training import Schedule, evaluating, log_probs, logits
+from likelihood_gan.protocols import GeneratorModule
+from likelihood_gan.refinement import Refiner
+from likelihood_gan.training import Schedule
 from likelihood_gan.validation import check_schedule, check_sequences, check_weights
 from likelihood_gan.vocabulary import Vocabulary, is_text, pad, sort_symbols
 
 _BUNDLED = {"generator": CharLSTM, "discriminator": LSTMDiscriminator}
 
 
-class LikelihoodGAN(DensityMixin, BaseEstimator):
+class LikelihoodGAN(SequenceDistribution, DensityMixin, BaseEstimator):
     """Adversarially trained distribution over discrete sequences with an exact likelihood.
 
     The generator is any autoregressive model that gives the log-probability of a sequence and
@@ -56,10 +57,10 @@ class LikelihoodGAN(DensityMixin, BaseEstimator):
         `LSTMDiscriminator`.
     discriminator_params : dict or None, default=None
         Keyword arguments for the callable.
-    objective : str or callable, default="likelihood"
-        What the generator minimises in the adversarial epochs: "likelihood", "mixture", "pooled",
-        "reinforce", "maligan", "mle" (which trains no discriminator), or a callable of a batch such
-        as ``objectives.Pooled("js")``; see `likelihood_gan.objectives`.
+    objective : str or callable, default="pooled"
+        What the generator minimises in the adversarial epochs: "pooled", "likelihood" (the
+        report's), "mixture", "reinforce", "maligan", "mle" (which trains no discriminator), or a
+        callable of a batch such as ``objectives.Pooled("js")``; see `likelihood_gan.objectives`.
     pretrain_epochs : int, default=40
         Maximum-likelihood epochs at the start.
     discriminator_pretrain_epochs : int, default=5
@@ -90,6 +91,8 @@ class LikelihoodGAN(DensityMixin, BaseEstimator):
         Share of the distinct sequences that is held out.
     n_iter_no_change : int, default=8
         Epochs without progress that end a phase.
+    refiner : Refiner or None, default=None
+        Fits the refined distribution at the end, such as ``Refiner()``; see `refine`.
     warm_start : bool, default=False
         Start from the weights of the previous fit instead of fresh ones.
     callbacks : sequence of callables or None, default=None
@@ -117,6 +120,8 @@ class LikelihoodGAN(DensityMixin, BaseEstimator):
         Number of epochs run.
     best_epoch_ : int
         The epoch whose weights were kept.
+    refiner_ : Refiner or None
+        The fitted refined distribution: `beta_`, `log_partition_`, `effective_sample_size_`.
 
     References
     ----------
@@ -138,7 +143,7 @@ class LikelihoodGAN(DensityMixin, BaseEstimator):
         generator_params: Mapping[str, Any] | None = None,
         discriminator: Any = None,
         discriminator_params: Mapping[str, Any] | None = None,
-        objective: str | Objective = "likelihood",
+        objective: str | Objective = "pooled",
         pretrain_epochs: int = 40,
         discriminator_pretrain_epochs: int = 5,
         max_epochs: int = 10,
@@ -152,6 +157,7 @@ class LikelihoodGAN(DensityMixin, BaseEstimator):
         early_stopping: bool = True,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 8,
+        refiner: Refiner | None = None,
         warm_start: bool = False,
         callbacks: Sequence[Any] | None = None,
         device: str | torch.device | None = None,
@@ -176,6 +182,7 @@ class LikelihoodGAN(DensityMixin, BaseEstimator):
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
+        self.refiner = refiner
         self.warm_start = warm_start
         self.callbacks = callbacks
         self.device = device
@@ -218,21 +225,22 @@ class LikelihoodGAN(DensityMixin, BaseEstimator):
 
         random_state = check_random_state(self.random_state)
         device = resolve_device(self.device)
+        parts = self._split(len(rows), random_state)
         corpora = [
             Corpus(pad([rows[i] for i in part]), torch.tensor([shares[i] for i in part])).to(device)
-            for part in self._split(len(rows), random_state)
+            for part in parts
         ]
         corpus, validation = corpora if self.early_stopping else (corpora[0], None)
         # Weights are drawn on the CPU, so that the device makes no difference to them.
         make = functools.partial(
             self._make_module,
             n_tokens=vocabulary.n_tokens,
-            rng=_torch_rng(random_state, torch.device("cpu")),
+            rng=torch_rng(random_state, torch.device("cpu")),
             device=device,
         )
         generator = make("generator")
         discriminator = make("discriminator") if is_adversarial(objective) else None
-        rng = _torch_rng(random_state, device)
+        rng = torch_rng(random_state, device)
         try_out(generator, discriminator, corpus, vocabulary.n_tokens, rng)
 
         def become_fitted(estimator: LikelihoodGAN, run: Run) -> LikelihoodGAN:
@@ -251,140 +259,113 @@ class LikelihoodGAN(DensityMixin, BaseEstimator):
             watchers=[functools.partial(callback, view) for callback in self._watchers()],
             rng=rng,
         )
+        refiner = None
+        if self.refiner is not None and run.stopped_by is None:
+            held_out = parts[1] if self.early_stopping else np.array([])
+            try:
+                refiner = view._fit_refiner(self.refiner, rows, shares, held_out, random_state)
+            except KeyboardInterrupt as reason:  # the generator is finished, keep it
+                run.stopped_by = reason
         if run.history or not isinstance(run.stopped_by, FloatingPointError):
             become_fitted(self, run)
+            self.refiner_ = refiner
         _report(run)
         return self
 
-    # Using the distribution
+    def refine(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Fit the refined distribution of a generator that is fitted already, `refiner_`.
 
-    def sample(
-        self,
-        n_samples: int = 1,
-        max_len: int | None = None,
-        *,
-        min_len: int = 0,
-        temperature: float = 1.0,
-        prefix: Any = None,
-        random_state: Any = None,
-    ) -> list[Any]:
-        """Draw sequences from the generator.
-
-        Parameters
-        ----------
-        n_samples : int, default=1
-            Number of sequences.
-        max_len : int, optional
-            Most symbols of a sequence, prefix included; longer ones are cut there. Default:
-            `max_len_`.
-        min_len : int, default=0
-            Fewest symbols; equal to `max_len` it forces the length, as the report does.
-        temperature : float, default=1.0
-            Below 1 the next symbol is drawn from its likelier candidates, above 1 more evenly.
-        prefix : str or sequence of symbols, optional
-            What every sequence begins with.
-        random_state : int, RandomState or None, default=None
-            An int repeats the draw, None draws anew.
-
-        Returns
-        -------
-        list of str, or of tuples of symbols
-            `n_samples` sequences, of the type the model was fitted on.
-
-        Raises
-        ------
-        ValueError
-            If an argument is out of range, or min_len, temperature or prefix is asked of a
-            generator without `step`.
-        """
-        check_is_fitted(self, "generator_")
-        max_len = self.max_len_ if max_len is None else max_len
-        check_scalar(n_samples, "n_samples", numbers.Integral, min_val=1)
-        check_scalar(max_len, "max_len", numbers.Integral, min_val=1)
-        check_scalar(min_len, "min_len", numbers.Integral, min_val=0)
-        check_scalar(
-            temperature, "temperature", numbers.Real, min_val=0, include_boundaries="neither"
-        )
-        if max_len < min_len:
-            raise ValueError(f"max_len must be at least min_len={min_len}, got {max_len}")
-        start = [] if prefix is None else self._encode_prefix(prefix, max_len)
-
-        generator = self.generator_
-        rng = _torch_rng(check_random_state(random_state), device_of(generator))
-        constraints = {
-            f"min_len={min_len}": min_len > 0,
-            f"temperature={temperature}": temperature != 1,
-            f"prefix={prefix!r}": prefix is not None,
-        }
-        asked = [constraint for constraint, active in constraints.items() if active]
-        with torch.no_grad(), evaluating(generator):
-            if not asked:
-                tokens = call_with_rng(generator.sample, n_samples, max_len, rng=rng)
-                checked_sample(tokens, n_samples, max_len, self.vocabulary_.n_tokens)
-            elif has_step(generator):
-                tokens = sample_by_steps(
-                    generator,
-                    n_samples,
-                    max_len,
-                    min_len=min_len,
-                    temperature=temperature,
-                    prefix=start,
-                    rng=rng,
-                )
-            else:
-                raise ValueError(
-                    f"{asked[0]} needs a generator with a method step(tokens, state); "
-                    f"{type(generator).__name__} has none: write one and inherit from "
-                    "likelihood_gan.Autoregressive"
-                )
-        return self.vocabulary_.decode(tokens)
-
-    def score_samples(self, X: Any) -> np.ndarray:
-        """Log-probability of each sequence in nats, END included.
+        p*(x) = p(x) exp(beta l(x)) / Z moves the generator towards the data by what a classifier
+        can still tell apart; see `likelihood_gan.refinement.Refiner`. `fit` does it at its end if
+        `refiner` is given, and calibrates on what it holds out. Here all of `X` may have been
+        trained on, so the classifier is cross-fitted.
 
         Parameters
         ----------
         X : iterable of sequences
-            As in `fit`; any length.
+            The data, as in `fit`.
+        y : ignored
+        sample_weight : array-like of shape (n,), optional
+            As in `fit`.
 
         Returns
         -------
-        ndarray of shape (n,), float64
-            -inf where a symbol is unknown and ``handle_unknown="neg_inf"``.
-        """
-        return self._evaluate(X, "generator_", log_probs, unknown=-np.inf)[1]
-
-    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
-        """Mean log-probability of the sequences, in nats per sequence; higher is better."""
-        scores = self.score_samples(X)
-        weights = check_weights(sample_weight, len(scores))
-        counted = weights > 0  # 0 * -inf would be NaN
-        return float(np.average(scores[counted], weights=weights[counted]))
-
-    def perplexity(self, X: Any) -> float:
-        """Perplexity per symbol, each sequence's END counted as one; lower is better."""
-        sequences, scores = self._evaluate(X, "generator_", log_probs, unknown=-np.inf)
-        return float(np.exp(-scores.sum() / sum(len(sequence) + 1 for sequence in sequences)))
-
-    def discriminate(self, X: Any) -> np.ndarray:
-        """Probability that each sequence is real, given that half are: (n,), float64.
-
-        NaN where a symbol is unknown and ``handle_unknown="neg_inf"``: neither the data nor the
-        generator can have written the sequence.
+        self
+            `refiner`, or ``Refiner()`` if it is None, is fitted; nothing else changes.
 
         Raises
         ------
-        ValueError
-            If the estimator was fitted without a discriminator.
+        TypeError, ValueError
+            If the data or `refiner` are not as promised; the estimator is unchanged.
         """
         check_is_fitted(self, "generator_")
-        if self.discriminator_ is None:
+        self._check_refiner()
+        sequences = check_sequences(X)
+        weights = check_weights(sample_weight, len(sequences))
+        sequences = [s for s, weight in zip(sequences, weights, strict=True) if weight > 0]
+        self._check_type(sequences)
+        require_known(self.vocabulary_, sequences, "X")
+        rows, shares = count_distinct(map(self.vocabulary_.encode, sequences), weights[weights > 0])
+        self.refiner_ = self._fit_refiner(
+            Refiner() if self.refiner is None else self.refiner,
+            rows,
+            shares,
+            np.array([]),
+            check_random_state(self.random_state),
+        )
+        return self
+
+    def distill(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        n_samples: int | None = None,
+        share: float = 0.5,
+    ) -> Self:
+        """Return a plain generator, fitted to data and samples of the refined distribution.
+
+        It has the same size, an exact and normalised likelihood, and samples at full speed.
+
+        Parameters
+        ----------
+        X : iterable of sequences
+            The data, as in `fit`.
+        y : ignored
+        sample_weight : array-like of shape (n,), optional
+            As in `fit`.
+        n_samples : int or None, default=None
+            Refined samples to learn from; None is twice the number of sequences.
+        share : float, default=0.5
+            Their share of the weight.
+
+        Returns
+        -------
+        LikelihoodGAN
+            A new estimator with the parameters of this one, but maximum likelihood as objective.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is out of range, there is no refined distribution, or the parameters say
+            that nothing is trained.
+        """
+        sequences = check_sequences(X)
+        weights = check_weights(sample_weight, len(sequences))
+        check_scalar(share, "share", numbers.Real, min_val=0, max_val=1)
+        if self.pretrain_epochs + self.max_epochs == 0:
             raise ValueError(
-                f"objective={self.objective!r} trains no discriminator; fit with an adversarial "
-                "objective such as 'likelihood'"
+                "pretrain_epochs and max_epochs are both 0: nothing would be distilled; set "
+                "pretrain_epochs, and generator to what shall learn"
             )
-        values = self._evaluate(X, "discriminator_", logits, unknown=np.nan)[1]
-        return torch.from_numpy(values).sigmoid().numpy()
+        n_samples = 2 * len(sequences) if n_samples is None else n_samples
+        samples = self.sample(n_samples, refined=True, random_state=self.random_state)
+        student = clone(self).set_params(
+            objective="mle", refiner=None, warm_start=False, vocabulary=self.vocabulary_.symbols
+        )
+        both = [weights / weights.sum() * (1 - share), np.full(n_samples, share / n_samples)]
+        return student.fit([*sequences, *samples], sample_weight=np.concatenate(both))
 
     # Keeping it
 
@@ -427,7 +408,9 @@ class LikelihoodGAN(DensityMixin, BaseEstimator):
         return {key: on_cpu(value) for key, value in state.items()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
+        # pickles from before there were refiners lack them
+        missing = {"refiner": None} | ({"refiner_": None} if "generator_" in state else {})
+        super().__setstate__(missing | state)
         if hasattr(self, "generator_"):
             device = resolve_device(self.device)
             for module in (self.generator_, self.discriminator_):
@@ -454,8 +437,13 @@ class LikelihoodGAN(DensityMixin, BaseEstimator):
             "verbose": 0,
         }.items():
             check_scalar(getattr(self, name), name, numbers.Integral, min_val=least)
-        if self.pretrain_epochs + self.max_epochs == 0:
-            raise ValueError("pretrain_epochs and max_epochs are both 0: nothing would be trained")
+        given = isinstance(self.generator, nn.Module) or self._fitted("generator_") is not None
+        if self.pretrain_epochs + self.max_epochs == 0 and not given:
+            raise ValueError(
+                "pretrain_epochs and max_epochs are both 0: nothing would be trained; pass a "
+                "trained module as generator, or train"
+            )
+        self._check_refiner()
         if self.max_len is not None:
             check_scalar(self.max_len, "max_len", numbers.Integral, min_val=1)
         check_scalar(
@@ -474,11 +462,12 @@ class LikelihoodGAN(DensityMixin, BaseEstimator):
                 raise TypeError(f"callbacks must be callables, got {callback!r}")
         return get_objective(self.objective)
 
-    def _check_handle_unknown(self) -> None:
-        if self.handle_unknown not in ("error", "neg_inf"):
-            raise ValueError(
-                f"handle_unknown must be 'error' or 'neg_inf', got {self.handle_unknown!r}"
-            )
+    def _check_refiner(self) -> None:
+        if self.refiner is None:
+            return
+        if not isinstance(self.refiner, Refiner):
+            raise TypeError(f"refiner must be a Refiner() or None, got {self.refiner!r}")
+        self.refiner.check()
 
     def _phases(self, objective: Objective) -> list[Phase]:
         judging = self.discriminator_pretrain_epochs if is_adversarial(objective) else 0
@@ -511,7 +500,7 @@ class LikelihoodGAN(DensityMixin, BaseEstimator):
             vocabulary = Vocabulary(sort_symbols(self.vocabulary), text)
         else:
             return Vocabulary.from_sequences(sequences)
-        self._require_known(vocabulary, sequences, "X")
+        require_known(vocabulary, sequences, "X")
         return vocabulary
 
     def _check_lengths(self, rows: Iterable[Sequence[int]]) -> int:
@@ -567,6 +556,7 @@ class LikelihoodGAN(DensityMixin, BaseEstimator):
         self.history_ = run.history
         self.n_iter_ = len(run.history)
         self.best_epoch_ = run.best_epoch
+        self.refiner_ = None
         return self
 
     def _restore(
@@ -589,57 +579,25 @@ class LikelihoodGAN(DensityMixin, BaseEstimator):
             vocabulary, max_len, modules["generator"], modules.get("discriminator"), run
         )
 
-    # Sequences to tokens
-
-    def _evaluate(
-        self, X: Any, module: str, function: Any, unknown: float
-    ) -> tuple[list[Sequence[Hashable]], np.ndarray]:
-        """Apply a batch function of a module to all sequences whose symbols are known."""
-        check_is_fitted(self, "generator_")
-        self._check_handle_unknown()
-        sequences = check_sequences(X)
-        if not sequences:
-            raise ValueError("X is empty; pass at least one sequence")
-        self._check_type(sequences)
-        if self.handle_unknown == "error":
-            self._require_known(self.vocabulary_, sequences, "X")
-        known = [i for i, sequence in enumerate(sequences) if self.vocabulary_.knows(sequence)]
-        result = np.full(len(sequences), unknown)
-        if known:
-            model = getattr(self, module)
-            device = device_of(model)
-            tokens = pad([self.vocabulary_.encode(sequences[i]) for i in known]).to(device)
-            rng = torch.Generator(device).manual_seed(0)  # for plug-ins that draw when they score
-            result[known] = function(model, tokens, rng).cpu().numpy()
-        return sequences, result
-
-    def _encode_prefix(self, prefix: Any, max_len: int) -> list[int]:
-        if self.vocabulary_.text and not isinstance(prefix, str):
-            raise TypeError(f"prefix must be a str, like the data of fit, got {prefix!r}")
-        sequence = check_sequences([prefix], "prefix")[0]
-        self._require_known(self.vocabulary_, [sequence], "prefix")
-        if len(sequence) > max_len:
-            raise ValueError(
-                f"max_len={max_len} is shorter than the prefix of {len(sequence)} symbols"
-            )
-        return self.vocabulary_.encode(sequence)
-
-    def _check_type(self, sequences: Sequence[Sequence[Hashable]]) -> None:
-        if self.vocabulary_.text != is_text(sequences):
-            expected = "strings" if self.vocabulary_.text else "sequences of symbols"
-            raise TypeError(f"X must hold {expected}, like the data of fit, got {sequences[0]!r}")
-
-    @staticmethod
-    def _require_known(
-        vocabulary: Vocabulary, sequences: Iterable[Sequence[Hashable]], name: str
-    ) -> None:
-        unknown = vocabulary.unknown(sequences)
-        if unknown:
-            raise ValueError(
-                f"{name} holds symbols that are not in the vocabulary: {unknown[:20]}; pass "
-                "vocabulary= with all symbols before fitting, or handle_unknown='neg_inf' to "
-                "score such sequences as impossible"
-            )
+    def _fit_refiner(
+        self,
+        refiner: Refiner,
+        rows: Sequence[Sequence[int]],
+        shares: Sequence[float],
+        held_out: np.ndarray,
+        random_state: np.random.RandomState,
+    ) -> Refiner:
+        """Fit a clone of the refiner to this estimator's generator; `held_out` are row numbers."""
+        return clone(refiner).fit(
+            self.vocabulary_.decode(pad(rows)),
+            np.asarray(shares),
+            np.isin(np.arange(len(rows)), held_out),
+            functools.partial(
+                self._draw, max_len=self.max_len_, steps=None, random_state=random_state
+            ),
+            random_state,
+            self.max_len_,
+        )
 
 
 def _report(run: Run) -> None:
@@ -660,7 +618,3 @@ def _report(run: Run) -> None:
             f"fit was interrupted after {len(run.history)} epochs; the estimator holds {kept}",
             stacklevel=3,
         )
-
-
-def _torch_rng(random_state: np.random.RandomState, device: torch.device) -> torch.Generator:
-    return torch.Generator(device).manual_seed(int(random_state.randint(2**31 - 1)))

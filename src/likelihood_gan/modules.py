@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -87,6 +88,11 @@ def resolve_device(device: str | torch.device | None) -> torch.device:
         warnings.warn(f"device={device!r} is not available here; using the CPU", stacklevel=3)
         return torch.device("cpu")
     return resolved
+
+
+def torch_rng(random_state: np.random.RandomState, device: str | torch.device) -> torch.Generator:
+    """Return a source of randomness on a device, seeded by the next draw of `random_state`."""
+    return torch.Generator(device).manual_seed(int(random_state.randint(2**31 - 1)))
 
 
 def device_of(module: nn.Module) -> torch.device:

@@ -90,7 +90,7 @@ def sample_by_steps(
                 torch.tensor(prefix, dtype=torch.int64, device=device),
                 min(BLOCK, n - start),
                 max_len,
-                functools.partial(_constrain, temperature=temperature, min_len=min_len),
+                functools.partial(constrain, temperature=temperature, min_len=min_len),
                 rng,
             )
             for start in range(0, n, BLOCK)
@@ -140,7 +140,8 @@ def draw(log_probs: Tensor, rng: torch.Generator | None = None) -> Tensor:
     return torch.searchsorted(cumulative, uniform * cumulative[:, -1:], right=True)[:, 0]
 
 
-def _constrain(log_probs: Tensor, t: int, *, temperature: float, min_len: int) -> Tensor:
+def constrain(log_probs: Tensor, t: int, *, temperature: float, min_len: int) -> Tensor:
+    """Apply the constraints of `sample_by_steps` at position `t`: (batch, n_tokens) -> the same."""
     ban_end = t < min_len
     if temperature == 1.0 and not ban_end:
         return log_probs

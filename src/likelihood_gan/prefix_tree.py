@@ -1,0 +1,261 @@
+"""Sampling and scoring that evaluate every distinct prefix once; exact, for anything with `step`.
+
+Sequences begin alike: the tree of their prefixes has several times fewer nodes than they have
+symbols. When that pays, and holding the generator in evaluation mode, is left to the callers.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from likelihood_gan.protocols import END, State, StepGenerator, checked_log_prob
+from likelihood_gan.sampling import constrain, draw, take_rows
+
+BLOCK = 4096
+"""Prefixes that are evaluated at a time in sampling, rows that are scored at a time."""
+
+
+def sample(
+    generator: StepGenerator,
+    n: int,
+    max_len: int,
+    *,
+    min_len: int = 0,
+    temperature: float = 1.0,
+    prefix: Sequence[int] = (),
+    rng: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Draw independent sequences, as `sampling.sample_by_steps` does, and their probabilities.
+
+    Parameters and errors are those of `sample_counts`.
+
+    Returns
+    -------
+    tokens : Tensor
+        int64 (n, length), length <= max_len, in random order.
+    log_probs : Tensor
+        (n,), float64, nats.
+    """
+    tokens, counts, log_probs = sample_counts(
+        generator, n, max_len, min_len=min_len, temperature=temperature, prefix=prefix, rng=rng
+    )
+    row = torch.arange(len(counts), device=rng.device).repeat_interleave(counts)
+    row = row[torch.randperm(n, generator=rng, device=rng.device)]
+    return tokens[row], log_probs[row]
+
+
+def sample_counts(
+    generator: StepGenerator,
+    n: int,
+    max_len: int,
+    *,
+    min_len: int = 0,
+    temperature: float = 1.0,
+    prefix: Sequence[int] = (),
+    rng: torch.Generator,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Draw how often each sequence comes in `n` independent draws.
+
+    From the empty prefix on, the number of draws that begin with a prefix is split over its next
+    symbols, by one multinomial draw. Prefixes with one draw left go on as in ordinary sampling.
+
+    Parameters
+    ----------
+    generator : module with `step`
+        In evaluation mode, on the device of `rng`.
+    n : int
+        Number of draws. Memory grows with the number of distinct sequences only.
+    max_len : int
+        Width at which a row is cut, prefix included.
+    min_len, temperature, prefix
+        Constraints, as in `sampling.sample_by_steps`.
+    rng : torch.Generator
+        Source of all randomness.
+
+    Returns
+    -------
+    tokens : Tensor
+        int64 (m, length), distinct rows in an order without meaning. A row without END is cut.
+    counts : Tensor
+        int64 (m,), with sum n.
+    log_probs : Tensor
+        (m,), float64, nats: `generator.log_prob(tokens)`; under constraints the log-probability
+        with which they let a row be drawn, given its prefix.
+
+    Raises
+    ------
+    ValueError
+        If the prefix is longer than max_len, or at some position every symbol that the
+        constraints allow has probability 0.
+    """
+    if len(prefix) > max_len:
+        raise ValueError(f"max_len={max_len} is shorter than the prefix of {len(prefix)} tokens")
+    allow = functools.partial(constrain, temperature=temperature, min_len=min_len)
+    seed = torch.randint(2**62, (), generator=rng, device=rng.device)
+    dice = np.random.default_rng(int(seed))
+    rows = []
+    with torch.no_grad():
+        stack = [_root(generator, n, prefix, rng.device)]
+        while stack:  # depth first, so that few blocks wait
+            nodes = stack.pop()
+            if nodes.tokens.shape[1] > max_len:
+                rows.append((nodes.tokens, nodes.counts, nodes.log_probs))
+            elif (nodes.counts == 1).all():
+                rows.append(_finish(generator, nodes, max_len, allow, rng))
+            else:
+                ended, going = _split(generator, nodes, allow, rng, dice)
+                rows.append((ended.tokens, ended.counts, ended.log_probs))
+                stack += going
+    tokens, counts, log_probs = zip(*rows, strict=True)
+    shape = sum(map(len, tokens)), max(block.shape[1] for block in tokens) - 1
+    padded = torch.full(shape, END, device=rng.device)
+    for part, block in zip(padded.split([len(block) for block in tokens]), tokens, strict=True):
+        part[:, : block.shape[1] - 1] = block[:, 1:]
+    return padded, torch.cat(counts), torch.cat(log_probs)
+
+
+def log_probs(generator: StepGenerator, tokens: Tensor) -> Tensor:
+    """Score rows in their order, (n, time) -> (n,), float64, nats.
+
+    Beyond the tokens, memory does not grow with n. A stream of millions of rows is scored by
+    ``(log_probs(generator, tokens) for tokens in blocks)``; the larger its blocks, the more rows
+    begin alike.
+
+    Parameters
+    ----------
+    generator : module with `step`
+        In evaluation mode, on the device of `tokens`.
+    tokens : Tensor
+        Any rows, also equal ones. What stands behind the first 0 of a row does not count.
+
+    Raises
+    ------
+    ValueError
+        If `step` gave NaN or probabilities above 1.
+    """
+    # A column of the start symbol in front: the empty prefix is read like every other.
+    read = pad(tokens * ((tokens == END).cumsum(1) == 0), (1, 0), value=END)
+    order = torch.from_numpy(np.lexsort(read.cpu().numpy().T[::-1])).to(tokens.device)
+    result = torch.empty(len(tokens), dtype=torch.float64, device=tokens.device)
+    with torch.no_grad():
+        for rows in order.split(BLOCK):
+            result[rows] = _score_sorted(generator, read[rows])
+    return checked_log_prob(result, len(tokens))
+
+
+class _Nodes(NamedTuple):
+    """Distinct prefixes of one length, and how many draws begin with each.
+
+    `tokens` (m, 1 + length) begin with the start symbol; `counts` and `log_probs` are (m,). What
+    the generator knows before it reads the last token is row `parent` of `state`: rows are taken
+    only when a block is read, so that those waiting share a state.
+    """
+
+    tokens: Tensor
+    counts: Tensor
+    log_probs: Tensor
+    parent: Tensor
+    state: State
+
+    def read(self, generator: StepGenerator) -> tuple[Tensor, State]:
+        return generator.step(self.tokens[:, -1], take_rows(self.state, self.parent))
+
+
+def _root(generator: StepGenerator, n: int, prefix: Sequence[int], device: torch.device) -> _Nodes:
+    tokens = torch.tensor([[END, *prefix]], dtype=torch.int64, device=device)
+    state = None
+    for token in tokens[:, :-1].unbind(1):
+        _, state = generator.step(token, state)
+    zero = tokens.new_zeros(1)
+    return _Nodes(tokens, zero + n, zero.double(), zero, state)
+
+
+def _split(
+    generator: StepGenerator,
+    nodes: _Nodes,
+    allow: Callable[[Tensor, int], Tensor],
+    rng: torch.Generator,
+    dice: np.random.Generator,
+) -> tuple[_Nodes, list[_Nodes]]:
+    """Continue prefixes by a symbol: those that have ended, and blocks of the others."""
+    log_probs, state = nodes.read(generator)
+    log_probs = allow(log_probs, nodes.tokens.shape[1] - 1)
+    table = _multinomial(log_probs, nodes.counts, rng, dice)
+    parent, symbol = table.nonzero(as_tuple=True)
+    counts = table[parent, symbol]
+    # First the ended, then the rare: so most prefixes with one draw share blocks.
+    order = counts.where(symbol != END, 0).argsort(stable=True)
+    parent, symbol, counts = parent[order], symbol[order], counts[order]
+    tokens = torch.cat([nodes.tokens[parent], symbol[:, None]], 1)
+    total = nodes.log_probs[parent] + log_probs[parent, symbol]
+    n_ended = int((symbol == END).sum())
+    size = max(1, min(BLOCK, 2**22 // log_probs.shape[1]))  # less of a large vocabulary
+    cuts = [n_ended, *range(n_ended + size, len(symbol), size)]
+    blocks = zip(*(x.tensor_split(cuts) for x in (tokens, counts, total, parent)), strict=True)
+    ended, *going = (_Nodes(*block, state) for block in blocks)  # type: ignore[call-arg]
+    return ended, [block for block in going if len(block.tokens)]
+
+
+def _multinomial(
+    log_probs: Tensor, counts: Tensor, rng: torch.Generator, dice: np.random.Generator
+) -> Tensor:
+    """Split counts (m,) over symbols by their log-probabilities: (m, n_tokens) of int64."""
+    m, n_tokens = log_probs.shape
+    if counts.sum() <= 4 * m:  # cheaper one by one than by a binomial draw per symbol
+        row = torch.arange(m, device=counts.device).repeat_interleave(counts)
+        cell = row * n_tokens + draw(log_probs[row], rng)
+        return torch.bincount(cell, minlength=m * n_tokens).view(m, n_tokens)
+    p = log_probs.double().softmax(1)
+    split = dice.multinomial(counts.cpu().numpy(), p.cpu().numpy())
+    return torch.from_numpy(split).to(counts.device)
+
+
+def _finish(
+    generator: StepGenerator,
+    nodes: _Nodes,
+    max_len: int,
+    allow: Callable[[Tensor, int], Tensor],
+    rng: torch.Generator,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Continue prefixes with one draw each to their end: tokens, counts and log-probabilities."""
+    tokens = pad(nodes.tokens, (0, max_len + 1 - nodes.tokens.shape[1]), value=END)
+    total = nodes.log_probs.clone()
+    alive = torch.arange(len(tokens), device=tokens.device)
+    log_probs, state = nodes.read(generator)
+    for t in range(nodes.tokens.shape[1], max_len + 1):
+        log_probs = allow(log_probs, t - 1)
+        symbol = draw(log_probs, rng)
+        tokens[alive, t] = symbol
+        total.index_add_(0, alive, log_probs.gather(1, symbol[:, None])[:, 0].double())
+        going = (symbol != END).nonzero()[:, 0]
+        if len(going) < len(alive):
+            alive, symbol, state = alive[going], symbol[going], take_rows(state, going)
+        if len(alive) == 0 or t == max_len:
+            break
+        log_probs, state = generator.step(symbol, state)
+    return tokens[:, : t + 1], nodes.counts, total
+
+
+def _score_sorted(generator: StepGenerator, read: Tensor) -> Tensor:
+    """Score rows in lexicographic order that begin with the start symbol: (m, 1 + time) -> (m,)."""
+    as_above = (read[1:] == read[:-1]).long().cumprod(1).sum(1)
+    n_shared = pad(as_above, (1, 0), value=0)  # first tokens that a row shares with the one above
+    total = torch.zeros(len(read), dtype=torch.float64, device=read.device)
+    alive = torch.arange(len(read), device=read.device)
+    node, state = torch.zeros_like(alive), None
+    for t in range(read.shape[1] - 1):
+        if len(alive) == 0:
+            break
+        new = n_shared[alive] <= t  # the first rows that begin with their t + 1 tokens
+        log_probs, state = generator.step(read[alive[new], t], take_rows(state, node[new]))
+        node = new.cumsum(0) - 1
+        symbol = read[alive, t + 1]
+        total[alive] += log_probs[node, symbol]
+        going = symbol != END
+        alive, node = alive[going], node[going]
+    return total

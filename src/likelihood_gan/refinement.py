@@ -1,0 +1,443 @@
+"""The refined distribution p*(x) = p(x) exp(beta l(x)) / Z: fitted, sampled and normalised.
+
+`l` is the calibrated logit of a classifier of data against samples of the finished generator. The
+generator is seen through two functions of sequences, one that draws and one that scores; which ones,
+and what users call, is left to the estimator.
+"""
+
+import math
+import numbers
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from scipy.stats import norm
+from sklearn.base import BaseEstimator, clone, is_classifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.utils.validation import check_is_fitted, check_scalar, has_fit_parameter
+
+from likelihood_gan.ngrams import NGramHasher
+
+Propose = Callable[[int], Sequence[Any]]
+"""Draw this many sequences from the generator."""
+
+BLOCK = 4096
+"""Refined samples that are drawn at a time: bounds the number of proposals in memory."""
+_TRUSTED_SHARE = 0.1
+
+
+class LogPartition(NamedTuple):
+    """Estimate of log Z in nats and its interval."""
+
+    value: float
+    lower: float
+    upper: float
+
+
+class Refiner(BaseEstimator):
+    """Weigh the samples of a generator by what a classifier says of them.
+
+    With u = p_data / p, and a classifier whose logit l estimates log u up to a constant, the refined
+    distribution is
+
+        p*(x) = p(x) exp(beta l(x)) / Z,   Z = E_p[exp(beta l)].
+
+    The classifier is fitted to data against samples, its logit calibrated (a slope and an intercept,
+    Platt 1999) on held-out data against other samples, and regularisation and beta are those with
+    the highest held-out log-likelihood, E_data[beta l] - log Z. If no gain exceeds `n_errors` of its
+    standard errors, beta is 0: nothing is refined.
+
+    Parameters
+    ----------
+    classifier : scikit-learn classifier or None, default=None
+        Fitted to a list of sequences, with `decision_function` or `predict_proba`; usually a pipeline
+        that begins with a vectorizer. It is cloned. None is logistic regression on hashed 1- to
+        5-grams.
+    Cs : sequence of float or None, default=(0.03, 0.1, 0.3, 1.0)
+        Inverse strengths of regularisation to try, if the classifier, or the last step of the
+        pipeline, has a parameter `C`. None leaves it as it is.
+    betas : sequence of float, default=(0.25, 0.5, 0.75, 1.0)
+        Exponents to try. A lower one moves less, but keeps more of the effective sample size.
+    n_samples : int or None, default=None
+        Samples of the generator that the classifier learns from; None is twice the number of distinct
+        sequences, and at least 20,000. As many again calibrate it and choose beta, and as many
+        estimate Z.
+    cv : int or None, default=None
+        Number of folds to fit one classifier each; the data are judged by the one that has not seen
+        them, anything else by the mean of all. None calibrates on the sequences that the fit held
+        out; without such, cv is 5.
+    n_errors : float, default=2.0
+        See above.
+    sampler : {"sir", "mh"}, default="sir"
+        Sampling-importance-resampling (Rubin 1987), or independence Metropolis-Hastings, one chain
+        for each sample (Turner et al. 2019). Both are exact in the limit of many proposals.
+    n_proposals : int, default=8
+        Proposals for each refined sample.
+    confidence : float, default=0.95
+        Level of the interval of log Z.
+
+    Attributes
+    ----------
+    classifiers_ : list
+        The fitted classifiers, one without `cv`.
+    slope_, intercept_ : float
+        l(x) = slope_ * (mean logit of the classifiers) + intercept_.
+    beta_ : float
+        The chosen exponent.
+    C_ : float or None
+        The chosen regularisation.
+    gain_, gain_error_ : float
+        Held-out nats per sequence that refinement adds, and its standard error. The choice was made
+        on the same data, so it is slightly optimistic.
+    max_len_ : int or None
+        Symbols of a sequence that count: where the samples were cut.
+    log_partition_ : LogPartition
+        log Z: the logarithm of a mean over samples that were used for nothing else. Its bias, of
+        minus half its squared standard error, is left in; the interval is asymptotically normal.
+    effective_sample_size_ : float
+        (Σ w)² / (n Σ w²) of w = exp(beta l) over the same samples, a share between 0 and 1.
+
+    References
+    ----------
+    Deng et al. (2020), "Residual energy-based models for text generation"; Azadi et al. (2018),
+    "Discriminator rejection sampling"; Turner et al. (2019), "Metropolis-Hastings generative
+    adversarial networks"; Platt (1999), "Probabilistic outputs for support vector machines".
+    """
+
+    def __init__(
+        self,
+        classifier: Any = None,
+        *,
+        Cs: Sequence[float] | None = (0.03, 0.1, 0.3, 1.0),
+        betas: Sequence[float] = (0.25, 0.5, 0.75, 1.0),
+        n_samples: int | None = None,
+        cv: int | None = None,
+        n_errors: float = 2.0,
+        sampler: str = "sir",
+        n_proposals: int = 8,
+        confidence: float = 0.95,
+    ):
+        self.classifier = classifier
+        self.Cs = Cs
+        self.betas = betas
+        self.n_samples = n_samples
+        self.cv = cv
+        self.n_errors = n_errors
+        self.sampler = sampler
+        self.n_proposals = n_proposals
+        self.confidence = confidence
+
+    def fit(
+        self,
+        data: Sequence[Any],
+        weights: np.ndarray,
+        held_out: np.ndarray,
+        propose: Propose,
+        rng: np.random.RandomState,
+        max_len: int | None = None,
+    ) -> Self:
+        """Fit to distinct sequences.
+
+        Parameters
+        ----------
+        data : sequence of sequences
+            Distinct ones.
+        weights : ndarray of shape (n,)
+            Positive.
+        held_out : ndarray of bool, shape (n,)
+            Those that the generator was not trained on; all False if there are none.
+        propose : callable
+            n -> n sequences drawn from the generator.
+        rng : RandomState
+            Deals the folds, and seeds a `classifier` that has no seed of its own.
+        max_len : int or None, default=None
+            Where `propose` cuts its samples. Any sequence is judged by what is left of it if it is
+            cut there, too: then Z is right for sequences of every length.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a parameter or the classifier is not as promised, or the data are fewer than the
+            folds.
+        """
+        self.check()
+        self.max_len_ = max_len
+        data = self._cut(data)
+        n = self.n_samples or max(20_000, 2 * len(data))
+        cv = self.cv or (None if held_out.any() else 5)
+        if cv is None:
+            fold = np.where(held_out, 0, -1)
+        else:
+            if cv > len(data):
+                raise ValueError(
+                    f"cv={cv} folds, but there are only {len(data)} distinct sequences; pass more "
+                    "data or a smaller cv"
+                )
+            fold = rng.permutation(np.arange(len(data)) % cv)
+        known, other, fresh = propose(n), propose(n), propose(n)
+        tried = (
+            (*self._try(candidate, data, weights, fold, known, other), C)
+            for C, candidate in self._candidates(rng)
+        )
+        choice, self.classifiers_, self.C_ = max(tried, key=lambda found: found[0].gain)
+        said = choice.slope > 0 and choice.gain > self.n_errors * choice.error
+        self.slope_, self.intercept_ = choice.slope, choice.intercept
+        self.beta_ = choice.beta if said else 0.0
+        self.gain_, self.gain_error_ = (choice.gain, choice.error) if said else (0.0, 0.0)
+        log_weights = self.log_weight(fresh)
+        self.log_partition_ = log_partition(log_weights, self.confidence)
+        self.effective_sample_size_ = effective_sample_size(log_weights)
+        return self
+
+    def log_weight(self, sequences: Sequence[Any]) -> np.ndarray:
+        """Return beta l(x) of each sequence: (n,), nats."""
+        check_is_fitted(self, "beta_")
+        if self.beta_ == 0 or not len(sequences):
+            return np.zeros(len(sequences))
+        sequences = self._cut(sequences)
+        logits = np.mean([logit(classifier, sequences) for classifier in self.classifiers_], 0)
+        return self.beta_ * (self.slope_ * logits + self.intercept_)
+
+    def sample(self, n: int, propose: Propose, rng: np.random.RandomState) -> Iterator[list[Any]]:
+        """Draw `n` sequences from the refined distribution, in blocks of bounded size."""
+        check_is_fitted(self, "beta_")
+        self.check()
+        if self.beta_ == 0:
+            yield list(propose(n))
+            return
+        if self.effective_sample_size_ < _TRUSTED_SHARE:
+            warnings.warn(
+                f"the effective sample size of the refined distribution is "
+                f"{self.effective_sample_size_:.3f} of the number of proposals: few of them carry "
+                "all the weight; lower betas or Cs, or improve the generator",
+                stacklevel=4,
+            )
+        draw = _SAMPLERS[self.sampler]
+        for start in range(0, n, BLOCK):
+            m = min(BLOCK, n - start)
+            yield draw(m, self.n_proposals, propose, self.log_weight, rng)
+
+    def check(self) -> None:
+        """Raise TypeError or ValueError if a parameter is out of range."""
+        if self.sampler not in _SAMPLERS:
+            raise ValueError(f"sampler must be one of {sorted(_SAMPLERS)}, got {self.sampler!r}")
+        check_scalar(self.n_proposals, "n_proposals", numbers.Integral, min_val=1)
+        for name, least in {"n_samples": 2, "cv": 2}.items():
+            if getattr(self, name) is not None:
+                check_scalar(getattr(self, name), name, numbers.Integral, min_val=least)
+        open_interval = dict(min_val=0, max_val=1, include_boundaries="neither")
+        check_scalar(self.confidence, "confidence", numbers.Real, **open_interval)
+        check_scalar(self.n_errors, "n_errors", numbers.Real)
+        for name in ("betas", "Cs"):
+            values = getattr(self, name)
+            if name == "Cs" and values is None:
+                continue
+            if np.ndim(values) != 1 or not len(values) or not all(map(_is_positive, values)):
+                raise ValueError(f"{name} must be a sequence of positive numbers, got {values!r}")
+        if self.classifier is not None and not _is_classifier(self.classifier):
+            raise TypeError(
+                "classifier must be a scikit-learn classifier with decision_function or "
+                f"predict_proba, such as LogisticRegression(), got {self.classifier!r}"
+            )
+
+    def _try(
+        self,
+        candidate: Any,
+        data: Sequence[Any],
+        weights: np.ndarray,
+        fold: np.ndarray,
+        known: Sequence[Any],
+        other: Sequence[Any],
+    ) -> tuple["_Choice", list[Any]]:
+        """Fit one classifier per fold, let each judge its fold and a share of other samples."""
+        fitted = [
+            _fit_classifier(candidate, data, weights, fold != k, known)
+            for k in range(fold.max() + 1)
+        ]
+        real, generated = np.empty(len(data)), np.empty(len(other))
+        for k, classifier in enumerate(fitted):
+            real[fold == k] = logit(classifier, _take(data, fold == k))
+            generated[k :: len(fitted)] = logit(classifier, other[k :: len(fitted)])
+        out = fold >= 0
+        return _choose(real[out], weights[out], generated, self.betas), fitted
+
+    def _candidates(self, rng: np.random.RandomState) -> Iterator[tuple[float | None, Any]]:
+        if self.classifier is None:
+            classifier = make_pipeline(NGramHasher(), LogisticRegression(max_iter=1000))
+        else:
+            classifier = _seeded(clone(self.classifier), rng)
+        name = f"{classifier.steps[-1][0]}__C" if isinstance(classifier, Pipeline) else "C"
+        if self.Cs is None or name not in classifier.get_params():
+            yield None, classifier
+            return
+        for C in self.Cs:
+            yield C, clone(classifier).set_params(**{name: C})
+
+    def _cut(self, sequences: Sequence[Any]) -> list[Any]:
+        return [sequence[: self.max_len_] for sequence in sequences]
+
+
+def logit(classifier: Any, sequences: Sequence[Any]) -> np.ndarray:
+    """Return the log-odds that a classifier gives each sequence of being real: (n,)."""
+    if hasattr(classifier, "decision_function"):
+        logits = np.asarray(classifier.decision_function(sequences), dtype=np.float64)
+    elif hasattr(classifier, "predict_proba"):
+        p = np.asarray(classifier.predict_proba(sequences), dtype=np.float64)[:, 1]
+        p = p.clip(1e-6, 1 - 1e-6)  # trees say 0 and 1
+        logits = np.log(p) - np.log1p(-p)
+    else:
+        raise TypeError(
+            f"classifier {type(classifier).__name__} has neither decision_function nor "
+            "predict_proba; choose one that has, or wrap it in CalibratedClassifierCV"
+        )
+    if logits.shape != (len(sequences),) or not np.isfinite(logits).all():
+        found = f"shape {logits.shape}" if np.isfinite(logits).all() else "NaN or infinity"
+        raise ValueError(
+            f"classifier {type(classifier).__name__} must give one finite number for each of "
+            f"{len(sequences)} sequences, got {found}; check its features, or choose another"
+        )
+    return logits
+
+
+def log_partition(log_weights: np.ndarray, confidence: float) -> LogPartition:
+    """Return the logarithm of the mean weight with an interval, by the delta method."""
+    n = len(log_weights)
+    highest = log_weights.max()
+    w = np.exp(log_weights - highest)
+    value = float(highest + np.log(w.mean()))
+    error = float(w.std(ddof=1) / w.mean() / math.sqrt(n)) if n > 1 else math.inf
+    z = float(norm.ppf((1 + confidence) / 2))
+    return LogPartition(value, value - z * error, value + z * error)
+
+
+def effective_sample_size(log_weights: np.ndarray) -> float:
+    """(Σ w)² / (n Σ w²), between 0 and 1 (Kong 1992)."""
+    w = np.exp(log_weights - log_weights.max())
+    return float(w.sum() ** 2 / (len(w) * (w**2).sum()))
+
+
+class _Choice(NamedTuple):
+    """A calibrated logit and the exponent that serves it best on held-out data."""
+
+    gain: float
+    error: float
+    beta: float
+    slope: float
+    intercept: float
+
+
+def _choose(
+    real: np.ndarray, weights: np.ndarray, generated: np.ndarray, betas: Sequence[float]
+) -> _Choice:
+    """Calibrate logits of held-out data against samples, and choose beta by held-out likelihood."""
+    shares = weights / weights.sum()
+    slope, intercept = _calibrate(real, shares, generated)
+    choices = []
+    for beta in betas:
+        l_real = beta * (slope * real + intercept)
+        l_generated = beta * (slope * generated + intercept)
+        mean = float(shares @ l_real)
+        log_z = log_partition(l_generated, 0.95)
+        # one sequence, or one that outweighs all others, says nothing of its own error
+        spare = 1 - float(shares @ shares)
+        of_mean = math.inf
+        if spare > 1e-9:
+            of_mean = math.sqrt(float((shares**2) @ (l_real - mean) ** 2) / spare)
+        of_log_z = (log_z.upper - log_z.value) / float(norm.ppf(0.975))
+        choices.append(
+            _Choice(mean - log_z.value, math.hypot(of_mean, of_log_z), beta, slope, intercept)
+        )
+    return max(choices)
+
+
+def _calibrate(real: np.ndarray, shares: np.ndarray, generated: np.ndarray) -> tuple[float, float]:
+    """Fit slope and intercept by logistic regression, both classes of equal weight (Platt 1999)."""
+    logits = np.concatenate([real, generated])
+    centre, scale = float(logits.mean()), max(float(logits.std()), 1e-12)
+    weight = np.concatenate(
+        [shares * len(logits) / 2, np.full(len(generated), len(logits) / 2 / len(generated))]
+    )
+    model = LogisticRegression(C=1e6, max_iter=1000)
+    y = np.repeat([1, 0], [len(real), len(generated)])
+    model.fit((logits[:, None] - centre) / scale, y, sample_weight=weight)
+    # a negative slope would prefer what the classifier thinks is generated
+    slope = max(float(model.coef_[0, 0]) / scale, 0.0)
+    return slope, float(model.intercept_[0]) - slope * centre
+
+
+def _fit_classifier(
+    candidate: Any, data: Sequence[Any], weights: np.ndarray, use: np.ndarray, generated: Sequence
+) -> Any:
+    """Fit a clone to the chosen data against samples; classes 1 and 0."""
+    X = [*_take(data, use), *generated]
+    y = np.repeat([1, 0], [use.sum(), len(generated)])
+    w = weights[use] / weights[use].mean()
+    classifier = clone(candidate)
+    if w.min() == w.max():
+        return classifier.fit(X, y)
+    w = np.concatenate([w, np.ones(len(generated))])
+    last = classifier.steps[-1] if isinstance(classifier, Pipeline) else (None, classifier)
+    if not has_fit_parameter(last[1], "sample_weight"):
+        raise ValueError(
+            f"the data are weighted, but {type(last[1]).__name__}.fit takes no sample_weight; "
+            "choose another classifier, or give every sequence once"
+        )
+    name = "sample_weight" if last[0] is None else f"{last[0]}__sample_weight"
+    return classifier.fit(X, y, **{name: w})
+
+
+def _seeded(classifier: Any, rng: np.random.RandomState) -> Any:
+    """Give a seed to every part of a classifier that has none, so that a fit can be repeated."""
+    params = sorted(classifier.get_params().items(), key=lambda item: item[0])
+    unseeded = [name for name, value in params if name.endswith("random_state") and value is None]
+    return classifier.set_params(**{name: rng.randint(2**31 - 1) for name in unseeded})
+
+
+def _take(sequences: Sequence[Any], use: np.ndarray) -> list[Any]:
+    return [sequence for sequence, used in zip(sequences, use, strict=True) if used]
+
+
+def _is_classifier(value: Any) -> bool:
+    if isinstance(value, type) or not hasattr(value, "get_params"):
+        return False
+    if hasattr(value, "decision_function") or hasattr(value, "predict_proba"):
+        return True
+    return is_classifier(value)  # some show their methods only once they are fitted
+
+
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and 0 < float(value) < math.inf
+
+
+def _resample(
+    n: int, k: int, propose: Propose, log_weight: Callable, rng: np.random.RandomState
+) -> list[Any]:
+    """Resample `n` of k n proposals by their weights, systematically: few repeat themselves."""
+    proposals = propose(max(n * k, 1000))  # one sample needs more than k to choose from
+    log_weights = log_weight(proposals)
+    w = np.exp(log_weights - log_weights.max())
+    ends = np.cumsum(w) / w.sum() * n
+    index = np.searchsorted(ends, rng.uniform() + np.arange(n), side="right")
+    index = rng.permutation(index.clip(max=len(proposals) - 1))
+    return [proposals[i] for i in index.tolist()]
+
+
+def _metropolis_hastings(
+    n: int, k: int, propose: Propose, log_weight: Callable, rng: np.random.RandomState
+) -> list[Any]:
+    """Run `n` chains of k proposals each; they accept with probability min(1, w' / w)."""
+    states = list(propose(n))
+    current = log_weight(states)
+    for _ in range(k - 1):
+        proposals = propose(n)
+        proposed = log_weight(proposals)
+        accepted = -rng.exponential(size=n) < proposed - current  # log of a uniform number
+        for i in np.flatnonzero(accepted).tolist():
+            states[i] = proposals[i]
+        current = np.where(accepted, proposed, current)
+    return states
+
+
+_SAMPLERS = {"sir": _resample, "mh": _metropolis_hastings}
