@@ -84,6 +84,7 @@ def blind(batch):
 blind.adversarial = False
 OBJECTIVES["pooled-blind"] = blind
 SCRATCH = ["mle", "likelihood", "likelihood-power.3", "likelihood-power0", "likelihood-normalised"]
+PLAIN = ("ess", "seconds")  # of no interest as differences
 TEMPERATURES = [0.7, 0.8, 0.9, 1.1]
 DROPOUTS = [0.1, 0.4, 0.5]  # beside the default, .25
 
@@ -335,6 +336,7 @@ def run(task, settings, seeds, epochs, n_jobs, results=RESULTS):
 def tables(rows):
     """Return Markdown: what users get, what the objectives do, and the same from fresh weights."""
     columns = [c for c in COLUMNS if not all(math.isnan(row[c]) for row in rows)]
+    rows = sorted(rows, key=lambda row: list(SETTINGS).index(row["setting"]))
     from_scratch = [row for row in rows if row["setting"].startswith("scratch-")]
     others = [row for row in rows if row not in from_scratch]
     parts = {
@@ -347,7 +349,7 @@ def tables(rows):
         chosen = [row for row in part if row["stop"] in (stop, "only")]
         if any(row["stop"] == stop for row in chosen):
             summary = paired_summary(chosen, control, columns)
-            lines += [f"**{title}**", "", *markdown_table(summary, control, columns), ""]
+            lines += [f"**{title}**", "", *markdown_table(summary, control, columns, PLAIN), ""]
     return lines
 
 

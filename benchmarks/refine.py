@@ -221,7 +221,9 @@ def main():
     rows = read_rows(RESULTS / f"refine-{arguments.task}.csv")
     rows = [row for row in rows if row["setting"] in arguments.setting]
     columns = [c for c in COLUMNS if not all(math.isnan(row[c]) for row in rows)]
-    text = "\n".join(markdown_table(paired_summary(rows, "plain", columns), "plain", columns))
+    summary = paired_summary(rows, "plain", columns)
+    plain = ("beta", "ess", "seconds", "sampling_ratio")
+    text = "\n".join(markdown_table(summary, "plain", columns, plain))
     if arguments.command == "table":
         (FIGURES / f"refine-{arguments.task}.md").write_text(text + "\n")
     print(text)

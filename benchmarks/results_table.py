@@ -79,16 +79,21 @@ def paired_summary(rows, control, columns, confidence=0.95):
     return summary
 
 
-def markdown_table(summary, control, columns):
-    """Return a summary as lines of Markdown: the mean, and the difference with its interval."""
+def markdown_table(summary, control, columns, plain=()):
+    """Return lines of Markdown: the mean, and the difference with its interval, none if `plain`."""
     lines = [f"| setting | seeds | {' | '.join(columns)} |", "|---" * (len(columns) + 2) + "|"]
     for entry in summary:
-        cells = [f"{entry['mean'][column]:.4g}" for column in columns]
-        if entry["setting"] != control:
-            cells = [
-                f"{cell} ({entry['difference'][column]:+.3f} ± {entry['half_width'][column]:.3f})"
-                for cell, column in zip(cells, columns, strict=True)
-            ]
+        cells = []
+        for column in columns:
+            mean, difference, half_width = (
+                entry[part][column] for part in ("mean", "difference", "half_width")
+            )
+            digits = 4 if abs(mean) < 1 else 3 if abs(mean) < 100 else 0
+            cell = "" if math.isnan(mean) else f"{mean:.{digits}f}"
+            if column not in plain and entry["setting"] != control and not math.isnan(difference):
+                interval = "" if math.isnan(half_width) else f" ± {half_width:.{digits}f}"
+                cell += f" ({difference:+.{digits}f}{interval})"
+            cells.append(cell)
         lines.append(f"| {entry['setting']} | {entry['n']} | {' | '.join(cells)} |")
     return lines
 

@@ -159,7 +159,7 @@ def test_a_summary_pairs_by_seed():
     low, high = stats.ttest_rel([2.0, 2, 6], [1.0, 2, 4]).confidence_interval(0.95)
     assert other["half_width"]["x"] == pytest.approx((high - low) / 2)
     table = results_table.markdown_table([control, other], "control", ["x"])
-    assert table[2:] == ["| control | 4 | 4 |", "| other | 3 | 3.333 (+1.000 ± 2.484) |"]
+    assert table[2:] == ["| control | 4 | 4.000 |", "| other | 3 | 3.333 (+1.000 ± 2.484) |"]
 
 
 def test_one_pair_has_no_interval_and_none_no_difference():

@@ -49,7 +49,7 @@ def linear(**params):
 
 def refined(classifier=None, **params):
     """Fit and refine, whatever the gain."""
-    params = {"Cs": (1.0,), "betas": (0.2,), "n_samples": 200, "n_errors": -99.0} | params
+    params = {"Cs": (0.7,), "betas": (0.2,), "n_samples": 200, "n_errors": -99.0} | params
     return tiny(refiner=Refiner(linear() if classifier is None else classifier, **params)).fit(
         NAMES
     )

@@ -393,6 +393,8 @@ def test_same_seed_same_refinement(classifier):
     np.testing.assert_array_equal(
         first.score_samples(WORDS, refined=True), second.score_samples(WORDS, refined=True)
     )
+    opinions = [gan.refiner_.classifiers_[0].predict_proba(WORDS) for gan in (first, second)]
+    np.testing.assert_array_equal(*opinions)
     draws = [gan.sample(30, refined=True, random_state=0) for gan in (first, second)]
     assert draws[0] == draws[1]
     assert first.sample(30, refined=True) != first.sample(30, refined=True)
@@ -644,8 +646,16 @@ def test_refine_changes_nothing_but_the_refiner(refined):
     old = gan.refiner_
     assert gan.set_params(refiner=small()).refine(words(400)) is gan
     assert gan.refiner_ is not old
-    assert len(gan.refiner_.classifiers_) == 5
     np.testing.assert_array_equal(gan.score_samples(WORDS), before)
+
+
+def test_refine_calibrates_on_what_the_fit_held_out_and_cross_fits_without_it(refined):
+    gan = copy.deepcopy(refined).set_params(refiner=small())
+    data = words(400)
+    assert set(gan.held_out_) & set(data)
+    assert len(gan.refine(data).refiner_.classifiers_) == 1
+    strangers = [word for word in data if word not in gan.held_out_]
+    assert len(gan.refine(strangers).refiner_.classifiers_) == 5
 
 
 def test_refine_without_a_refiner_fits_the_default_one(refined, monkeypatch):
@@ -903,12 +913,13 @@ def test_a_pickle_from_before_there_were_refiners_has_none(fitted, names):
     class Old(LikelihoodGAN):
         def __getstate__(self):
             state = super().__getstate__()
-            return {k: v for k, v in state.items() if k not in ("refiner", "refiner_")}
+            new = ("refiner", "refiner_", "held_out_")
+            return {k: v for k, v in state.items() if k not in new}
 
     old = copy.copy(fitted)
     old.__class__ = Old
     again = copy.deepcopy(old)
-    assert again.refiner is again.refiner_ is None
+    assert again.refiner is again.refiner_ is None and again.held_out_ == []
     with pytest.raises(ValueError, match="needs a refined distribution"):
         again.sample(refined=True)
     assert again.get_params()["refiner"] is None

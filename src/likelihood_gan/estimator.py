@@ -120,6 +120,8 @@ class LikelihoodGAN(SequenceDistribution, DensityMixin, BaseEstimator):
         Number of epochs run.
     best_epoch_ : int
         The epoch whose weights were kept.
+    held_out_ : list
+        The sequences that early stopping held out.
     refiner_ : Refiner or None
         The fitted refined distribution: `beta_`, `log_partition_`, `effective_sample_size_`.
 
@@ -243,8 +245,12 @@ class LikelihoodGAN(SequenceDistribution, DensityMixin, BaseEstimator):
         rng = torch_rng(random_state, device)
         try_out(generator, discriminator, corpus, vocabulary.n_tokens, rng)
 
+        held_out = vocabulary.decode(validation.tokens) if validation is not None else []
+
         def become_fitted(estimator: LikelihoodGAN, run: Run) -> LikelihoodGAN:
-            return estimator._set_fitted(vocabulary, max_len, generator, discriminator, run)
+            return estimator._set_fitted(
+                vocabulary, max_len, generator, discriminator, run, held_out
+            )
 
         view = become_fitted(copy.copy(self), Run())  # what callbacks see: `self` is not fitted yet
         run = fit_modules(
@@ -261,9 +267,8 @@ class LikelihoodGAN(SequenceDistribution, DensityMixin, BaseEstimator):
         )
         refiner = None
         if self.refiner is not None and run.stopped_by is None:
-            held_out = parts[1] if self.early_stopping else np.array([])
             try:
-                refiner = view._fit_refiner(self.refiner, rows, shares, held_out, random_state)
+                refiner = view._fit_refiner(self.refiner, rows, shares, random_state)
             except KeyboardInterrupt as reason:  # the generator is finished, keep it
                 run.stopped_by = reason
         if run.history or not isinstance(run.stopped_by, FloatingPointError):
@@ -277,8 +282,9 @@ class LikelihoodGAN(SequenceDistribution, DensityMixin, BaseEstimator):
 
         p*(x) = p(x) exp(beta l(x)) / Z moves the generator towards the data by what a classifier
         can still tell apart; see `likelihood_gan.refinement.Refiner`. `fit` does it at its end if
-        `refiner` is given, and calibrates on what it holds out. Here all of `X` may have been
-        trained on, so the classifier is cross-fitted.
+        `refiner` is given. Both calibrate on `held_out_`, which the generator was not trained on; if
+        `X` holds none of it, the classifier is cross-fitted, which refines less: a generator that
+        has learnt the data by heart looks better on them than it is.
 
         Parameters
         ----------
@@ -310,7 +316,6 @@ class LikelihoodGAN(SequenceDistribution, DensityMixin, BaseEstimator):
             Refiner() if self.refiner is None else self.refiner,
             rows,
             shares,
-            np.array([]),
             check_random_state(self.random_state),
         )
         return self
@@ -409,8 +414,8 @@ class LikelihoodGAN(SequenceDistribution, DensityMixin, BaseEstimator):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # pickles from before there were refiners lack them
-        missing = {"refiner": None} | ({"refiner_": None} if "generator_" in state else {})
-        super().__setstate__(missing | state)
+        learned = {"refiner_": None, "held_out_": []} if "generator_" in state else {}
+        super().__setstate__({"refiner": None, **learned, **state})
         if hasattr(self, "generator_"):
             device = resolve_device(self.device)
             for module in (self.generator_, self.discriminator_):
@@ -548,6 +553,7 @@ class LikelihoodGAN(SequenceDistribution, DensityMixin, BaseEstimator):
         generator: GeneratorModule,
         discriminator: nn.Module | None,
         run: Run,
+        held_out: list[Any],
     ) -> Self:
         self.vocabulary_ = vocabulary
         self.max_len_ = max_len
@@ -556,6 +562,7 @@ class LikelihoodGAN(SequenceDistribution, DensityMixin, BaseEstimator):
         self.history_ = run.history
         self.n_iter_ = len(run.history)
         self.best_epoch_ = run.best_epoch
+        self.held_out_ = held_out
         self.refiner_ = None
         return self
 
@@ -565,6 +572,7 @@ class LikelihoodGAN(SequenceDistribution, DensityMixin, BaseEstimator):
         max_len: int,
         weights: Mapping[str, Mapping[str, Tensor]],
         run: Run,
+        held_out: list[Any],
     ) -> Self:
         """Become fitted with weights from a file; those of the discriminator may be missing."""
         device = resolve_device(self.device)
@@ -576,7 +584,7 @@ class LikelihoodGAN(SequenceDistribution, DensityMixin, BaseEstimator):
             except RuntimeError as error:
                 raise ValueError(f"{name} does not fit the weights in the file: {error}") from None
         return self._set_fitted(
-            vocabulary, max_len, modules["generator"], modules.get("discriminator"), run
+            vocabulary, max_len, modules["generator"], modules.get("discriminator"), run, held_out
         )
 
     def _fit_refiner(
@@ -584,14 +592,15 @@ class LikelihoodGAN(SequenceDistribution, DensityMixin, BaseEstimator):
         refiner: Refiner,
         rows: Sequence[Sequence[int]],
         shares: Sequence[float],
-        held_out: np.ndarray,
         random_state: np.random.RandomState,
     ) -> Refiner:
-        """Fit a clone of the refiner to this estimator's generator; `held_out` are row numbers."""
+        """Fit a clone of the refiner to this estimator's generator."""
+        sequences = self.vocabulary_.decode(pad(rows))
+        held_out = set(self.held_out_)
         return clone(refiner).fit(
-            self.vocabulary_.decode(pad(rows)),
+            sequences,
             np.asarray(shares),
-            np.isin(np.arange(len(rows)), held_out),
+            np.array([sequence in held_out for sequence in sequences]),
             functools.partial(
                 self._draw, max_len=self.max_len_, steps=None, random_state=random_state
             ),

@@ -25,7 +25,7 @@ from likelihood_gan import models, objectives
 from likelihood_gan.fitting import Run
 from likelihood_gan.ngrams import NGramHasher
 from likelihood_gan.refinement import LogPartition, Refiner
-from likelihood_gan.vocabulary import Vocabulary, sort_symbols
+from likelihood_gan.vocabulary import Vocabulary, pad, sort_symbols
 
 FORMAT = 1
 _KEY = "likelihood_gan"
@@ -67,6 +67,7 @@ def save(estimator: Any, path: str | os.PathLike[str]) -> None:
         "max_len": int(estimator.max_len_),
         "history": _encode(estimator.history_, "history_"),
         "best_epoch": estimator.best_epoch_,
+        "held_out": [estimator.vocabulary_.encode(sequence) for sequence in estimator.held_out_],
         "modules": list(modules),
     }
     header["refiner"], tensors = _pack_refiner(estimator.refiner_)
@@ -89,6 +90,7 @@ def load(cls: type, path: str | os.PathLike[str], replaced: Mapping[str, Any]) -
         vocabulary = Vocabulary(_decode(header["symbols"]), header["text"])
         run = Run(_decode(header["history"]), int(header["best_epoch"]))
         max_len = int(header["max_len"])
+        held_out = vocabulary.decode(pad(header.get("held_out", [])))
         weights: dict[str, dict[str, torch.Tensor]] = {"refiner": {}}
         weights |= {module: {} for module in header["modules"]}
         for key, value in tensors.items():
@@ -109,7 +111,7 @@ def load(cls: type, path: str | os.PathLike[str], replaced: Mapping[str, Any]) -
         estimator = cls(**parameters)
     except TypeError as error:
         raise ValueError(f"{name}: a parameter is unknown: {error}") from None
-    estimator._restore(vocabulary, max_len, weights, run)
+    estimator._restore(vocabulary, max_len, weights, run, held_out)
     estimator.refiner_ = refiner
     return estimator
 
