@@ -83,7 +83,7 @@ class Refiner(BaseEstimator):
     classifiers_ : list
         The fitted classifiers, one without `cv`.
     slope_, intercept_ : float
-        l(x) = slope_ * (mean logit of the classifiers) + intercept_.
+        ``l(x) = slope_ * (mean logit of the classifiers) + intercept_``.
     beta_ : float
         The chosen exponent.
     C_ : float or None
