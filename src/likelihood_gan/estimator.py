@@ -414,7 +414,9 @@ class LikelihoodGAN(SequenceDistribution, DensityMixin, BaseEstimator):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # pickles from before there were refiners lack them
-        learned = {"refiner_": None, "held_out_": []} if "generator_" in state else {}
+        learned: dict[str, Any] = {}
+        if "generator_" in state:
+            learned = {"refiner_": None, "held_out_": []}
         super().__setstate__({"refiner": None, **learned, **state})
         if hasattr(self, "generator_"):
             device = resolve_device(self.device)
