@@ -5,6 +5,7 @@ model them.
 """
 
 import copy
+import functools
 import math
 import pickle
 import warnings
@@ -59,8 +60,15 @@ def log_law(generator):
 
 def refined_law(gan):
     """Enumerated p* of every word."""
-    log_p = log_law(gan.generator_) + gan.refiner_.log_weight(WORDS)
+    log_p = log_law(gan.generator_)
+    log_p = log_p + gan.refiner_.log_weight(WORDS, lambda words: log_p)
     return np.exp(log_p - logsumexp(log_p))
+
+
+def log_weight(gan, sequences):
+    """Nats that refinement adds to the plain score, before they are normalised."""
+    added = gan.score_samples(sequences, refined=True) - gan.score_samples(sequences)
+    return added + gan.refiner_.log_partition_.value
 
 
 def words(n, seed=0, generator=LANGUAGE):
@@ -146,12 +154,31 @@ def known_refiner(seed=0, function=true_logit, **params):
     refiner = Refiner(Known(function), **({"Cs": None, "n_samples": 500, "n_errors": 0} | params))
     held_out = np.arange(len(SHORT) + 1) < len(SHORT)
     data, weights = [*SHORT, "aaaa"], np.append(P_STAR, 1e-9)  # a last one to learn from
-    return refiner.fit(data, weights, held_out, proposals(rng), rng)
+    return refiner.fit(data, weights, held_out, proposals(rng), log_prob, rng)
 
 
 def proposals(rng):
     cumulative = P.cumsum() / P.sum()
     return lambda n: [SHORT[i] for i in np.searchsorted(cumulative, rng.uniform(size=n))]
+
+
+def on_a_list(function, **params):
+    """Refine P by a list that holds every word once."""
+    rng = np.random.RandomState(0)
+    refiner = Refiner(Known(function), **({"Cs": None, "n_errors": 0} | params))
+    held_out = np.arange(len(SHORT) + 1) < len(SHORT)
+    return refiner.fit(
+        [*SHORT, "aaaa"], np.ones(len(SHORT) + 1), held_out, proposals(rng), log_prob, rng
+    )
+
+
+def scores_of(gan):
+    """Log-probabilities by `gan` of words that are not cut."""
+    return lambda words: gan.score_samples(words)
+
+
+def log_prob(sequences):
+    return np.log([P[INDEX[word]] / P.sum() for word in sequences])
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +194,7 @@ def test_log_partition_lies_in_its_interval_as_often_as_promised():
     n, inside, above = 250, 0, 0
     for seed in range(n):
         refiner = known_refiner(seed, betas=(1.0,), confidence=0.9)
-        truth = logsumexp(np.log(P) + refiner.log_weight(SHORT))
+        truth = logsumexp(np.log(P) + refiner.log_weight(SHORT, log_prob))
         value, lower, upper = refiner.log_partition_
         inside += lower < truth < upper
         above += truth > value
@@ -180,10 +207,48 @@ def test_log_partition_lies_in_its_interval_as_often_as_promised():
 def test_calibration_undoes_a_wrong_slope_and_intercept(function):
     refiner = known_refiner(function=function, n_samples=20_000)
     assert refiner.beta_ == 1
-    calibrated = refiner.slope_ * np.array([function(w) for w in SHORT]) + refiner.intercept_
+    calibrated = refiner.log_weight(SHORT, log_prob)
     exact = np.log(P_STAR / P)
     np.testing.assert_allclose(calibrated, exact, atol=0.2)
-    assert refiner.slope_ == pytest.approx(1.0 if function is true_logit else 1 / 3, rel=0.05)
+    assert refiner.coef_[0] == pytest.approx(1.0 if function is true_logit else 1 / 3, rel=0.05)
+
+
+@pytest.mark.parametrize("n_samples", [500, 20_000])
+def test_the_log_probability_alone_makes_a_list_even(n_samples):
+    # every word once, and a classifier that sees nothing: u(x) = 1 / (40 p(x))
+    refiner = on_a_list(lambda word: 0.0, n_samples=n_samples)
+    assert (refiner.beta_, refiner.coef_[0]) == (1, 0)
+    assert refiner.coef_[1] == pytest.approx(-1, abs=2 / math.sqrt(n_samples))
+    uniform = np.full(len(SHORT), 1 / len(SHORT))
+    p_star = P * np.exp(refiner.log_weight(SHORT, log_prob))
+    np.testing.assert_allclose(p_star, uniform, atol=0.2 * uniform[0])
+    gain = divergence(uniform, P / P.sum())
+    assert refiner.gain_ == pytest.approx(gain, abs=5 / math.sqrt(n_samples))
+
+
+def test_the_log_probability_is_left_out_where_it_misleads():
+    assert on_a_list(true_logit).coef_[1] != 0
+    assert on_a_list(true_logit, use_log_prob=False).coef_[1] == 0
+    assert on_a_list(true_logit, cv=3).coef_[1] == 0
+    assert known_refiner().coef_[1] == 0  # frequencies
+
+
+def test_sequences_without_probability_weigh_no_more_than_the_rarest_sample():
+    refiner = on_a_list(lambda word: 0.0)
+    impossible = refiner.log_weight(["a"], lambda words: np.array([-np.inf]))
+    assert impossible == refiner.log_weight(
+        ["a"], lambda words: np.array([refiner.log_prob_floor_])
+    )
+    assert np.isfinite(impossible).all()
+
+
+@pytest.mark.parametrize("seed", [0, 5])
+def test_data_that_repeat_themselves_are_refined_too(seed):
+    # nearly every word of a sample has been seen as real, and hardly any that is held out
+    gan = held(WRONG, words(3000, seed), small())
+    truth = np.exp(log_law(LANGUAGE))
+    before = divergence(truth, np.exp(log_law(WRONG)))
+    assert divergence(truth, refined_law(gan)) < before / 3
 
 
 def test_the_gain_and_the_effective_sample_size_are_the_enumerated_ones():
@@ -198,9 +263,11 @@ def test_the_gain_and_the_effective_sample_size_are_the_enumerated_ones():
 def test_samples_follow_the_enumerated_distribution_and_plain_ones_do_not(sampler):
     rng = np.random.RandomState(1)
     refiner = known_refiner(n_samples=5000).set_params(sampler=sampler, n_proposals=32)
-    p_star = P * np.exp(refiner.log_weight(SHORT))
+    p_star = P * np.exp(refiner.log_weight(SHORT, log_prob))
     p_star /= p_star.sum()
-    sample = [word for block in refiner.sample(2000, proposals(rng), rng) for word in block]
+    sample = [
+        word for block in refiner.sample(2000, proposals(rng), log_prob, rng) for word in block
+    ]
     assert worst_error(sample, p_star) < 5
     assert worst_error(proposals(rng)(2000), p_star) > 10
 
@@ -210,7 +277,7 @@ def test_more_proposals_bring_the_chains_nearer():
     distances = []
     for k in (1, 3, 30):
         refiner = known_refiner().set_params(sampler="mh", n_proposals=k)
-        sample = next(refiner.sample(2000, proposals(rng), rng))
+        sample = next(refiner.sample(2000, proposals(rng), log_prob, rng))
         distances.append(np.abs(frequencies(sample, len(P)) - P_STAR).sum())
     assert sorted(distances, reverse=True) == distances
 
@@ -218,7 +285,9 @@ def test_more_proposals_bring_the_chains_nearer():
 def test_one_refined_sample_at_a_time_follows_the_distribution_too():
     rng = np.random.RandomState(2)
     refiner = known_refiner(n_samples=5000)
-    drawn = [next(refiner.sample(1, proposals(rng), rng))[0].count("a") for _ in range(300)]
+    drawn = [
+        next(refiner.sample(1, proposals(rng), log_prob, rng))[0].count("a") for _ in range(300)
+    ]
     count = np.array([word.count("a") for word in SHORT])
     mean = P_STAR @ count
     error = math.sqrt(P_STAR @ (count - mean) ** 2 / 300)
@@ -227,13 +296,15 @@ def test_one_refined_sample_at_a_time_follows_the_distribution_too():
 
 def test_a_beta_below_one_is_an_exponent():
     whole, half = known_refiner(betas=(1.0,)), known_refiner(betas=(0.5,))
-    np.testing.assert_allclose(half.log_weight(SHORT), whole.log_weight(SHORT) / 2, rtol=1e-12)
+    np.testing.assert_allclose(
+        half.log_weight(SHORT, log_prob), whole.log_weight(SHORT, log_prob) / 2, rtol=1e-12
+    )
     assert half.effective_sample_size_ > whole.effective_sample_size_
 
 
 def test_a_logit_that_points_the_wrong_way_refines_nothing():
     refiner = known_refiner(function=wrong_logit)
-    assert (refiner.beta_, refiner.slope_, refiner.gain_) == (0, 0, 0)
+    assert (refiner.beta_, refiner.coef_, refiner.gain_) == (0, (0, 0), 0)
     assert refiner.log_partition_ == LogPartition(0, 0, 0)
     assert refiner.effective_sample_size_ == 1
 
@@ -241,7 +312,7 @@ def test_a_logit_that_points_the_wrong_way_refines_nothing():
 def test_huge_logits_do_no_harm():
     refiner = known_refiner(function=lambda word: 1e5 * true_logit(word))
     assert np.isfinite([*refiner.log_partition_, refiner.gain_]).all()
-    assert refiner.slope_ == pytest.approx(1e-5, rel=0.2)
+    assert refiner.coef_[0] == pytest.approx(1e-5, rel=0.2)
     values = log_partition(np.array([1e5, 1e5 - 1.0, -1e5]), 0.95)
     assert np.isfinite(values).all()
     assert 0 < effective_sample_size(np.array([1e5, 1e5 - 1.0, -1e5])) < 1
@@ -258,7 +329,7 @@ def test_a_single_held_out_sequence_proves_nothing():
     rng = np.random.RandomState(0)
     held_out = np.array([word == "aaa" for word in SHORT])
     refiner = Refiner(Known(true_logit), Cs=None)
-    refiner.fit(SHORT, P_STAR, held_out, proposals(rng), rng)
+    refiner.fit(SHORT, P_STAR, held_out, proposals(rng), log_prob, rng)
     assert refiner.beta_ == 0
 
 
@@ -308,17 +379,19 @@ def test_refined_probabilities_of_all_sequences_sum_to_one():
     # to a Z that is within its interval, although the generator writes longer words than the data
     generator = table(7)
     generator.logits.data[:, 0] += 3
-    gan = held(generator, [w for w in words(900) if len(w) <= 2], small(), max_len=2)
+    X = sorted({w for w in words(900) if len(w) <= 3})
+    gan = held(generator, X, small(n_errors=0), max_len=3)
     everything = ABC.decode(all_rows(N_TOKENS, 9))
     refined = logsumexp(gan.score_samples(everything, refined=True))
     assert np.exp(logsumexp(gan.score_samples(everything))) == pytest.approx(1, abs=1e-3)
     assert gan.refiner_.beta_ > 0
     value, lower, upper = gan.refiner_.log_partition_
     assert lower < refined + value < upper
-    short = all_rows(N_TOKENS, 2)
+    assert gan.refiner_.coef_[1] != 0
+    short = all_rows(N_TOKENS, 3)
     with torch.no_grad():
         log_p = gan.generator_.log_prob(short).double().numpy()
-    exact = logsumexp(log_p + gan.refiner_.log_weight(ABC.decode(short)))
+    exact = logsumexp(log_p + gan.refiner_.log_weight(ABC.decode(short), lambda words: log_p))
     assert refined + value == pytest.approx(exact, abs=1e-3)
 
 
@@ -326,7 +399,7 @@ def test_the_refined_score_is_the_plain_one_plus_the_logit_minus_log_z(refined):
     scores = refined.score_samples(WORDS[:99], refined=True)
     expected = (
         refined.score_samples(WORDS[:99])
-        + refined.refiner_.log_weight(WORDS[:99])
+        + refined.refiner_.log_weight(WORDS[:99], scores_of(refined))
         - refined.refiner_.log_partition_.value
     )
     np.testing.assert_allclose(scores, expected, rtol=1e-12)
@@ -373,7 +446,8 @@ def test_a_score_does_not_depend_on_the_other_sequences(refined):
     together = refined.score_samples(WORDS[:40], refined=True)
     alone = [refined.score_samples([word], refined=True)[0] for word in WORDS[:40]]
     np.testing.assert_allclose(together, alone, rtol=1e-5)
-    weight = refined.refiner_.log_weight
+    log_p = scores_of(refined)
+    weight = functools.partial(refined.refiner_.log_weight, log_prob=log_p)
     assert weight(WORDS[:40]).tolist() == [weight([word])[0] for word in WORDS[:40]]
 
 
@@ -487,10 +561,12 @@ def test_tuples_of_symbols_are_refined_like_strings():
 
 def test_what_lies_behind_max_len_does_not_count(refined):
     gan = copy.deepcopy(refined).set_params(refiner=small())
-    weight = gan.refine([*words(400), "abcabcabc"]).refiner_.log_weight
+    gan.refine([*sorted(set(words(400))), "abcabcabc"])
     assert gan.refiner_.max_len_ == WIDTH
-    assert weight(["abcabc"]) == weight(["abcabca"]) == weight(["abcabccccc"])
-    assert weight(["abcabc"]) != weight(["abcabb"])
+    assert gan.refiner_.coef_[1] != 0
+    full, longer, longest, other = log_weight(gan, ["abcabc", "abcabca", "abcabccccc", "abcabb"])
+    assert full == pytest.approx(longer) == pytest.approx(longest)
+    assert full != pytest.approx(other)
 
 
 # Other classifiers
@@ -886,7 +962,7 @@ def test_nothing_works_before_fit():
         with pytest.raises(NotFittedError):
             call()
     with pytest.raises(NotFittedError):
-        Refiner().log_weight(NAMES)
+        Refiner().log_weight(NAMES, log_prob)
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.1, "half"])

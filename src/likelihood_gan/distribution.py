@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, check_scalar
+from torch import Tensor
 
 from likelihood_gan.modules import device_of, torch_rng
 from likelihood_gan.protocols import GeneratorModule, call_with_rng, checked_sample, has_step
@@ -136,7 +137,7 @@ class SequenceDistribution:
         if refined:
             refiner = self._get_refiner()
             known = np.flatnonzero(scores > -np.inf)
-            scores[known] += refiner.log_weight([sequences[i] for i in known])
+            scores[known] += refiner.log_weight([sequences[i] for i in known], self._log_prob_cut)
             scores -= refiner.log_partition_.value
         return scores
 
@@ -194,11 +195,24 @@ class SequenceDistribution:
 
     def _draw_refined(self, n: int, propose: Any, random_state: np.random.RandomState) -> list[Any]:
         samples: list[Any] = []
-        for block in self._get_refiner().sample(n, propose, random_state):
+        blocks = self._get_refiner().sample(n, propose, self._log_prob_cut, random_state)
+        for block in blocks:
             samples += block
             if self.verbose and len(samples) < n:
                 print(f"{len(samples)} of {n} refined samples")
         return samples
+
+    def _log_prob_cut(self, sequences: Sequence[Any]) -> np.ndarray:
+        """Score what `max_len_` leaves of known sequences: a row that is full need not end there."""
+        tokens = pad([self.vocabulary_.encode(sequence) for sequence in sequences])
+        return self._apply(self.generator_, log_probs, tokens[:, : self.max_len_])
+
+    def _apply(self, model: Any, function: Any, tokens: Tensor) -> np.ndarray:
+        """Apply a batch function to a module of this estimator and rows of tokens."""
+        device = device_of(model)
+        rng = torch.Generator(device).manual_seed(0)  # for plug-ins that draw when they score
+        values: np.ndarray = function(model, tokens.to(device), rng).cpu().numpy()
+        return values
 
     def _evaluate(
         self, X: Any, module: str, function: Any, unknown: float
@@ -215,11 +229,8 @@ class SequenceDistribution:
         known = [i for i, sequence in enumerate(sequences) if self.vocabulary_.knows(sequence)]
         result = np.full(len(sequences), unknown)
         if known:
-            model = getattr(self, module)
-            device = device_of(model)
-            tokens = pad([self.vocabulary_.encode(sequences[i]) for i in known]).to(device)
-            rng = torch.Generator(device).manual_seed(0)  # for plug-ins that draw when they score
-            result[known] = function(model, tokens, rng).cpu().numpy()
+            tokens = pad([self.vocabulary_.encode(sequences[i]) for i in known])
+            result[known] = self._apply(getattr(self, module), function, tokens)
         return sequences, result
 
     def _encode_prefix(self, prefix: Any, max_len: int) -> list[int]:

@@ -606,6 +606,7 @@ class LikelihoodGAN(SequenceDistribution, DensityMixin, BaseEstimator):
             functools.partial(
                 self._draw, max_len=self.max_len_, steps=None, random_state=random_state
             ),
+            self._log_prob_cut,
             random_state,
             self.max_len_,
         )

@@ -5,6 +5,7 @@ generator is seen through two functions of sequences, one that draws and one tha
 and what users call, is left to the estimator.
 """
 
+import functools
 import math
 import numbers
 import warnings
@@ -22,6 +23,9 @@ from likelihood_gan.ngrams import NGramHasher
 
 Propose = Callable[[int], Sequence[Any]]
 """Draw this many sequences from the generator."""
+LogProb = Callable[[Sequence[Any]], np.ndarray]
+"""Generator's log-probability of each sequence, in nats; of one as long as `max_len`, or longer, that
+of its first `max_len` symbols, whatever follows."""
 
 BLOCK = 4096
 """Refined samples that are drawn at a time: bounds the number of proposals in memory."""
@@ -44,10 +48,15 @@ class Refiner(BaseEstimator):
 
         p*(x) = p(x) exp(beta l(x)) / Z,   Z = E_p[exp(beta l)].
 
-    The classifier is fitted to data against samples, its logit calibrated (a slope and an intercept,
-    Platt 1999) on held-out data against other samples, and regularisation and beta are those with
-    the highest held-out log-likelihood, E_data[beta l] - log Z. If no gain exceeds `n_errors` of its
-    standard errors, beta is 0: nothing is refined.
+    The classifier is fitted to data against samples. Its logit is calibrated by logistic regression
+    (Platt 1999) on held-out data against other samples, with log p(x) as a second input: where a
+    likely sequence is rarer in the data than the classifier can tell, that says so. Regularisation
+    and beta are those with the highest held-out log-likelihood, E_data[beta l] - log Z. If no gain
+    exceeds `n_errors` of its standard errors, beta is 0: nothing is refined.
+
+    Where most of what comes next will be known already, as frequencies tell (Good 1953), held-out
+    sequences are compared only with samples that the classifier has not seen, and log p(x) is left
+    out: it would tell those apart that the data happen to hold.
 
     Parameters
     ----------
@@ -55,6 +64,9 @@ class Refiner(BaseEstimator):
         Fitted to a list of sequences, with `decision_function` or `predict_proba`; usually a pipeline
         that begins with a vectorizer. It is cloned. None is logistic regression on hashed 1- to
         5-grams.
+    use_log_prob : bool, default=True
+        Calibrate with log p(x), too. It is left out as said above, and without held-out sequences or
+        with `cv`: a generator gives more to what it has learnt by heart.
     Cs : sequence of float or None, default=(0.03, 0.1, 0.3, 1.0)
         Inverse strengths of regularisation to try, if the classifier, or the last step of the
         pipeline, has a parameter `C`. None leaves it as it is.
@@ -82,8 +94,10 @@ class Refiner(BaseEstimator):
     ----------
     classifiers_ : list
         The fitted classifiers, one without `cv`.
-    slope_, intercept_ : float
-        ``l(x) = slope_ * (mean logit of the classifiers) + intercept_``.
+    coef_, intercept_ : tuple of two floats, float
+        ``l(x) = coef_[0] * (mean logit of the classifiers) + coef_[1] * log p(x) + intercept_``.
+    log_prob_floor_ : float
+        The lowest log p(x) among samples; less counts as this, so that exp(l) is bounded.
     beta_ : float
         The chosen exponent.
     C_ : float or None
@@ -103,13 +117,15 @@ class Refiner(BaseEstimator):
     ----------
     Deng et al. (2020), "Residual energy-based models for text generation"; Azadi et al. (2018),
     "Discriminator rejection sampling"; Turner et al. (2019), "Metropolis-Hastings generative
-    adversarial networks"; Platt (1999), "Probabilistic outputs for support vector machines".
+    adversarial networks"; Platt (1999), "Probabilistic outputs for support vector machines"; Good
+    (1953), "The population frequencies of species and the estimation of population parameters".
     """
 
     def __init__(
         self,
         classifier: Any = None,
         *,
+        use_log_prob: bool = True,
         Cs: Sequence[float] | None = (0.03, 0.1, 0.3, 1.0),
         betas: Sequence[float] = (0.25, 0.5, 0.75, 1.0),
         n_samples: int | None = None,
@@ -120,6 +136,7 @@ class Refiner(BaseEstimator):
         confidence: float = 0.95,
     ):
         self.classifier = classifier
+        self.use_log_prob = use_log_prob
         self.Cs = Cs
         self.betas = betas
         self.n_samples = n_samples
@@ -135,6 +152,7 @@ class Refiner(BaseEstimator):
         weights: np.ndarray,
         held_out: np.ndarray,
         propose: Propose,
+        log_prob: LogProb,
         rng: np.random.RandomState,
         max_len: int | None = None,
     ) -> Self:
@@ -150,6 +168,8 @@ class Refiner(BaseEstimator):
             Those that the generator was not trained on; all False if there are none.
         propose : callable
             n -> n sequences drawn from the generator.
+        log_prob : callable
+            n sequences -> their log-probabilities (n,), see `LogProb`.
         rng : RandomState
             Deals the folds, and seeds a `classifier` that has no seed of its own.
         max_len : int or None, default=None
@@ -177,30 +197,42 @@ class Refiner(BaseEstimator):
                 )
             fold = rng.permutation(np.arange(len(data)) % cv)
         known, other, fresh = propose(n), propose(n), propose(n)
+        repeating = _share_of_new(weights) < 0.5
+        judged = _deal(other, data, fold, repeating)
+        log_p = [np.zeros(int((fold >= 0).sum())), *(np.zeros(len(part)) for part in judged)]
+        self.log_prob_floor_ = 0.0
+        if self.use_log_prob and cv is None and not repeating:
+            log_p = [log_prob(_take(data, fold >= 0)), *map(log_prob, judged)]
+            self.log_prob_floor_ = float(np.concatenate(log_p[1:]).min())
         tried = (
-            (*self._try(candidate, data, weights, fold, known, other), C)
+            (*self._try(candidate, data, weights, fold, known, judged, log_p), C)
             for C, candidate in self._candidates(rng)
         )
         choice, self.classifiers_, self.C_ = max(tried, key=lambda found: found[0].gain)
-        said = choice.slope > 0 and choice.gain > self.n_errors * choice.error
-        self.slope_, self.intercept_ = choice.slope, choice.intercept
+        said = any(choice.coef) and choice.gain > self.n_errors * choice.error
+        self.coef_, self.intercept_ = choice.coef, choice.intercept
         self.beta_ = choice.beta if said else 0.0
         self.gain_, self.gain_error_ = (choice.gain, choice.error) if said else (0.0, 0.0)
-        log_weights = self.log_weight(fresh)
+        log_weights = self.log_weight(fresh, log_prob)
         self.log_partition_ = log_partition(log_weights, self.confidence)
         self.effective_sample_size_ = effective_sample_size(log_weights)
         return self
 
-    def log_weight(self, sequences: Sequence[Any]) -> np.ndarray:
+    def log_weight(self, sequences: Sequence[Any], log_prob: LogProb) -> np.ndarray:
         """Return beta l(x) of each sequence: (n,), nats."""
         check_is_fitted(self, "beta_")
         if self.beta_ == 0 or not len(sequences):
             return np.zeros(len(sequences))
         sequences = self._cut(sequences)
         logits = np.mean([logit(classifier, sequences) for classifier in self.classifiers_], 0)
-        return self.beta_ * (self.slope_ * logits + self.intercept_)
+        l = self.coef_[0] * logits + self.intercept_
+        if self.coef_[1]:
+            l += self.coef_[1] * log_prob(sequences).clip(self.log_prob_floor_)
+        return self.beta_ * l
 
-    def sample(self, n: int, propose: Propose, rng: np.random.RandomState) -> Iterator[list[Any]]:
+    def sample(
+        self, n: int, propose: Propose, log_prob: LogProb, rng: np.random.RandomState
+    ) -> Iterator[list[Any]]:
         """Draw `n` sequences from the refined distribution, in blocks of bounded size."""
         check_is_fitted(self, "beta_")
         self.check()
@@ -215,9 +247,10 @@ class Refiner(BaseEstimator):
                 stacklevel=4,
             )
         draw = _SAMPLERS[self.sampler]
+        log_weight = functools.partial(self.log_weight, log_prob=log_prob)
         for start in range(0, n, BLOCK):
             m = min(BLOCK, n - start)
-            yield draw(m, self.n_proposals, propose, self.log_weight, rng)
+            yield draw(m, self.n_proposals, propose, log_weight, rng)
 
     def check(self) -> None:
         """Raise TypeError or ValueError if a parameter is out of range."""
@@ -249,19 +282,18 @@ class Refiner(BaseEstimator):
         weights: np.ndarray,
         fold: np.ndarray,
         known: Sequence[Any],
-        other: Sequence[Any],
+        judged: Sequence[Sequence[Any]],
+        log_p: Sequence[np.ndarray],
     ) -> tuple["_Choice", list[Any]]:
-        """Fit one classifier per fold, let each judge its fold and a share of other samples."""
-        fitted = [
-            _fit_classifier(candidate, data, weights, fold != k, known)
-            for k in range(fold.max() + 1)
-        ]
-        real, generated = np.empty(len(data)), np.empty(len(other))
-        for k, classifier in enumerate(fitted):
-            real[fold == k] = logit(classifier, _take(data, fold == k))
-            generated[k :: len(fitted)] = logit(classifier, other[k :: len(fitted)])
+        """Fit one classifier per fold, let each judge its fold and its share of other samples."""
         out = fold >= 0
-        return _choose(real[out], weights[out], generated, self.betas), fitted
+        real = np.column_stack([np.empty(out.sum()), log_p[0].clip(self.log_prob_floor_)])
+        fitted, generated = [], []
+        for k, part in enumerate(judged):
+            fitted.append(_fit_classifier(candidate, data, weights, fold != k, known))
+            real[fold[out] == k, 0] = logit(fitted[k], _take(data, fold == k))
+            generated.append(np.column_stack([logit(fitted[k], part), log_p[1 + k]]))
+        return _choose(real, weights[out], np.concatenate(generated), self.betas), fitted
 
     def _candidates(self, rng: np.random.RandomState) -> Iterator[tuple[float | None, Any]]:
         classifier = self.classifier
@@ -319,26 +351,49 @@ def effective_sample_size(log_weights: np.ndarray) -> float:
     return float(w.sum() ** 2 / (len(w) * (w**2).sum()))
 
 
+def _share_of_new(weights: np.ndarray) -> float:
+    """Estimate how probably the next sequence is new: the share of those that came once (Good)."""
+    return float(weights[weights < 1.5 * weights.min()].sum() / weights.sum())
+
+
+def _deal(
+    samples: Sequence[Any], data: Sequence[Any], fold: np.ndarray, repeating: bool
+) -> list[Sequence[Any]]:
+    """Deal samples to the classifiers of the folds, which will judge them beside unseen data.
+
+    If the data repeat themselves, a sample is often one that the classifier has seen as real, while
+    the unseen data never are: such samples are left out.
+    """
+    n_folds = int(fold.max()) + 1
+    parts = [samples[k::n_folds] for k in range(n_folds)]
+    if not repeating:
+        return parts
+    for k, part in enumerate(parts):
+        seen = set(_take(data, fold != k))
+        parts[k] = [sample for sample in part if sample not in seen] or part
+    return parts
+
+
 class _Choice(NamedTuple):
     """A calibrated logit and the exponent that serves it best on held-out data."""
 
     gain: float
     error: float
     beta: float
-    slope: float
+    coef: tuple[float, float]
     intercept: float
 
 
 def _choose(
     real: np.ndarray, weights: np.ndarray, generated: np.ndarray, betas: Sequence[float]
 ) -> _Choice:
-    """Calibrate logits of held-out data against samples, and choose beta by held-out likelihood."""
+    """Calibrate (logit, log p) of held-out data against samples; choose beta by likelihood."""
     shares = weights / weights.sum()
-    slope, intercept = _calibrate(real, shares, generated)
+    coef, intercept = _calibrate(real, shares, generated)
     choices = []
     for beta in betas:
-        l_real = beta * (slope * real + intercept)
-        l_generated = beta * (slope * generated + intercept)
+        l_real = beta * (real @ coef + intercept)
+        l_generated = beta * (generated @ coef + intercept)
         mean = float(shares @ l_real)
         log_z = log_partition(l_generated, 0.95)
         # one sequence, or one that outweighs all others, says nothing of its own error
@@ -348,24 +403,27 @@ def _choose(
             of_mean = math.sqrt(float((shares**2) @ (l_real - mean) ** 2) / spare)
         of_log_z = (log_z.upper - log_z.value) / float(norm.ppf(0.975))
         choices.append(
-            _Choice(mean - log_z.value, math.hypot(of_mean, of_log_z), beta, slope, intercept)
+            _Choice(mean - log_z.value, math.hypot(of_mean, of_log_z), beta, coef, intercept)
         )
     return max(choices)
 
 
-def _calibrate(real: np.ndarray, shares: np.ndarray, generated: np.ndarray) -> tuple[float, float]:
-    """Fit slope and intercept by logistic regression, both classes of equal weight (Platt 1999)."""
-    logits = np.concatenate([real, generated])
-    centre, scale = float(logits.mean()), max(float(logits.std()), 1e-12)
+def _calibrate(
+    real: np.ndarray, shares: np.ndarray, generated: np.ndarray
+) -> tuple[tuple[float, float], float]:
+    """Fit coefficients and intercept by logistic regression, both classes of equal weight."""
+    X = np.concatenate([real, generated])
+    centre, scale = X.mean(0), X.std(0).clip(1e-12)
     weight = np.concatenate(
-        [shares * len(logits) / 2, np.full(len(generated), len(logits) / 2 / len(generated))]
+        [shares * len(X) / 2, np.full(len(generated), len(X) / 2 / len(generated))]
     )
     model = LogisticRegression(C=1e6, max_iter=1000)
     y = np.repeat([1, 0], [len(real), len(generated)])
-    model.fit((logits[:, None] - centre) / scale, y, sample_weight=weight)
-    # a negative slope would prefer what the classifier thinks is generated
-    slope = max(float(model.coef_[0, 0]) / scale, 0.0)
-    return slope, float(model.intercept_[0]) - slope * centre
+    model.fit((X - centre) / scale, y, sample_weight=weight)
+    coef = model.coef_[0] / scale
+    if coef[0] < 0:  # would prefer what the classifier thinks is generated
+        return _calibrate(real * [0, 1], shares, generated * [0, 1])
+    return (float(coef[0]), float(coef[1])), float(model.intercept_[0] - coef @ centre)
 
 
 def _fit_classifier(
