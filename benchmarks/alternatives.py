@@ -363,12 +363,13 @@ def cost(gan, sequences, batch_size, repeats):
     discriminator = LSTMDiscriminator(gan.vocabulary_.n_tokens, size // 2, rng=rng)
     model = textkd(gan, sequences, epochs=0, random_state=0, size=size)
     index = next(corpus.epoch(batch_size, rng))
+    models = training._Models(generator, discriminator, rng, "float32")
 
     def learn(module, loss):
         adam = training._adam(module)
 
         def step():
-            batch = training._make_batch(index, corpus, generator, discriminator, rng)
+            batch = training._make_batch(index, corpus, models, check=False)
             training._descend(loss(batch), adam, 0.0)
 
         return step
@@ -379,7 +380,7 @@ def cost(gan, sequences, batch_size, repeats):
         model.generator_step(batch_size)
 
     def judged(batch):
-        return training._discriminator_loss(discriminator, batch, rng)[0]
+        return training._discriminator_loss(models, batch, check=False)[0]
 
     losses = {
         "mle": objectives.MLE(),

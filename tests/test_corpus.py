@@ -64,3 +64,24 @@ def test_equal_rows_are_counted():
     rows, weights = count_distinct([[2], [1], [2]], [1.0, 2.0, 0.5])
     assert rows == [(1,), (2,)]
     assert weights == [2.0, 1.5]
+
+
+def test_a_row_that_is_wider_than_the_corpus_is_not_in_it():
+    corpus = Corpus(ROWS, torch.ones(4))
+    found = corpus.log_frequency_of(torch.tensor([[1, 2, 0, 0, 0], [1, 2, 1, 2, 0]]))
+    assert found.tolist() == [pytest.approx(math.log(0.25)), -math.inf]
+
+
+def test_batches_by_length_hold_the_same_rows_and_less_padding():
+    n_symbols = torch.arange(600) % 12 + 1
+    rows = (torch.arange(13) < n_symbols[:, None]) * torch.arange(1, 601)[:, None]
+    corpus = Corpus(rows, torch.ones(600))
+    mixed = list(corpus.epoch(20, rng()))
+    sorted_ = list(corpus.epoch(20, rng(), by_length=True))
+    assert sorted(torch.cat(sorted_).tolist()) == list(range(600))
+    width = [sum(corpus.rows(batch)[0].numel() for batch in part) for part in (mixed, sorted_)]
+    assert width[1] < 0.75 * width[0]
+    means = [float(n_symbols[batch].double().mean()) for batch in sorted_]
+    assert means != sorted(means)  # the batches come in random order
+    again = list(corpus.epoch(20, rng(), by_length=True))
+    assert all(torch.equal(a, b) for a, b in zip(sorted_, again, strict=True))

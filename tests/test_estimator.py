@@ -1,6 +1,7 @@
 """The estimator: what people use, and what it says when they use it wrongly."""
 
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from conftest import tiny
 from enumeration import Bigram, NoStep
 from sklearn.exceptions import NotFittedError
 
-from likelihood_gan import CharLSTM, LikelihoodGAN, LSTMDiscriminator
+from likelihood_gan import CharLSTM, LikelihoodGAN, LSTMDiscriminator, prefix_tree, validation
 from likelihood_gan.objectives import MLE, OBJECTIVES, Likelihood, Mixture
 
 # Using a fitted estimator
@@ -58,6 +59,67 @@ def test_scores_do_not_depend_on_the_other_sequences(fitted, names):
     together = fitted.score_samples(names)
     alone = [fitted.score_samples([name])[0] for name in names]
     np.testing.assert_allclose(together, alone, rtol=1e-5)
+
+
+@pytest.fixture(params=[Bigram, NoStep], ids=lambda generator: generator.__name__)
+def held(request):
+    """A generator of words over a, b and c that is held as it is."""
+    nothing = dict(pretrain_epochs=0, max_epochs=0, objective="mle", early_stopping=False)
+    gan = LikelihoodGAN(request.param(4), vocabulary="abc", max_len=5, **nothing)
+    return gan.fit(["abc"])
+
+
+def assert_frequencies(gan, sequences, counts):
+    short = [i for i, sequence in enumerate(sequences) if len(sequence) < gan.max_len_]
+    p = np.exp(gan.score_samples([sequences[i] for i in short]))
+    noise = np.sqrt(p * (1 - p) / counts.sum())
+    assert (np.abs(counts[short] / counts.sum() - p) < 5 * noise + 1e-9)[p * counts.sum() > 5].all()
+
+
+def test_counts_and_many_samples_follow_the_distribution(held):
+    sequences, counts = held.sample_counts(30_000, random_state=0)
+    assert counts.sum() == 30_000 and counts.dtype == np.int64
+    assert len(set(sequences)) == len(sequences)
+    assert_frequencies(held, sequences, counts)
+    sample = held.sample(30_000, random_state=1)
+    assert sample == held.sample(30_000, random_state=1)
+    assert sample[:100] != sorted(sample[:100])
+    assert_frequencies(held, *map(np.array, zip(*Counter(sample).items(), strict=True)))
+
+
+def test_billions_of_draws_are_counted():
+    nothing = dict(pretrain_epochs=0, max_epochs=0, objective="mle", early_stopping=False)
+    gan = LikelihoodGAN(Bigram(4), vocabulary="abc", max_len=5, **nothing).fit(["abc"])
+    sequences, counts = gan.sample_counts(5_000_000_000, min_len=2, prefix="a", random_state=0)
+    assert counts.sum() == 5_000_000_000
+    assert all(sequence[0] == "a" and len(sequence) >= 2 for sequence in sequences)
+
+
+def test_many_sequences_are_scored_by_their_prefix_tree_and_equally(fitted, monkeypatch):
+    X = fitted.sample(2000, random_state=0)
+    found = []
+
+    def watch(generator, tokens):
+        found.append(len(tokens))
+        return log_probs(generator, tokens)
+
+    log_probs = prefix_tree.log_probs
+    monkeypatch.setattr(prefix_tree, "log_probs", watch)
+    scores = fitted.score_samples(X)
+    assert found == [2000]
+    alone = [fitted.score_samples([sequence])[0] for sequence in X[:50]]
+    np.testing.assert_allclose(scores[:50], alone, rtol=1e-5)
+    fitted.score_samples(X[:100])
+    assert found == [2000]  # too few to look for what they share
+
+
+def test_a_corpus_that_does_not_fit_into_memory_is_scored(fitted, names, monkeypatch):
+    expected = fitted.score_samples(names)
+    monkeypatch.setattr(validation, "CHUNK", 7)
+    np.testing.assert_allclose(fitted.score_samples(iter(names)), expected, rtol=1e-6)
+    np.testing.assert_allclose(fitted.discriminate(iter(names)).shape, expected.shape)
+    with pytest.raises(TypeError, match=r"X\[9\] is b'x'"):
+        fitted.score_samples([*names[:9], b"x"])
 
 
 def test_score_is_the_weighted_mean(fitted):
@@ -216,6 +278,16 @@ def test_without_early_stopping_nothing_is_held_out(names):
     assert "validation_nll" not in gan.history_[0]
     assert gan.best_epoch_ == gan.n_iter_ == 5
     tiny(early_stopping=False).fit(["one"])
+
+
+def test_bf16_and_length_buckets_train_as_well(names):
+    settings = dict(pretrain_epochs=30, max_epochs=2, pretrain_learning_rate=0.02)
+    plain = tiny(**settings).fit(names)
+    for fast in (dict(precision="bf16"), dict(length_buckets=True)):
+        gan = tiny(**settings, **fast).fit(names)
+        assert gan.score(names) != plain.score(names)
+        assert gan.score(names) == pytest.approx(plain.score(names), abs=0.3)
+        assert {p.dtype for p in gan.generator_.parameters()} == {torch.float32}
 
 
 def test_mle_trains_no_discriminator(names):
@@ -465,6 +537,7 @@ BAD_FITS = [
     ({"objective": Likelihood}, None, None, TypeError, "a class must be instantiated"),
     ({"objective": Mixture("jensen")}, None, None, ValueError, "divergence must be one of"),
     ({"objective": 3}, None, None, TypeError, "objective must be a name or a callable"),
+    ({"precision": "fp8"}, None, None, ValueError, "precision must be 'float32' or 'bf16', got"),
     ({"handle_unknown": "ignore"}, None, None, ValueError, "handle_unknown must be 'error' or"),
     ({"batch_size": 0}, None, None, ValueError, "batch_size == 0, must be >= 1"),
     ({"max_epochs": -1}, None, None, ValueError, "max_epochs == -1, must be >= 0"),

@@ -1002,3 +1002,13 @@ def test_a_pickle_from_before_there_were_refiners_has_none(fitted, names):
     again.set_params(refiner=small(n_samples=50)).refine(names).sample(refined=True)
     unfitted = Old()
     assert not hasattr(copy.deepcopy(unfitted), "refiner_")
+
+
+def test_no_logit_counts_more_than_those_that_the_calibration_met():
+    refiner = known_refiner(function=lambda word: {"aaa": 1e4}.get(word, true_logit(word)))
+    _, high = refiner.logit_range_
+    assert high == 1e4
+    refiner.classifiers_ = [Known(lambda word: 1e9)]
+    huge = refiner.log_weight(["b"], log_prob)
+    refiner.classifiers_ = [Known(lambda word: 1e4)]
+    assert huge == refiner.log_weight(["b"], log_prob)

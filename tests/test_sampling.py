@@ -4,7 +4,7 @@ import pytest
 import torch
 from enumeration import Bigram, all_rows, frequencies
 
-from likelihood_gan import CharLSTM
+from likelihood_gan import CharLSTM, sampling
 from likelihood_gan.sampling import BLOCK, draw, sample_by_steps, take_rows
 
 N = 40_000
@@ -104,3 +104,15 @@ def test_take_rows_reaches_every_tensor_of_a_state():
     assert taken["a"].tolist() == [2, 0]
     assert taken["b"][0][0].tolist() == [2, 0]
     assert taken["b"][0][1] is None
+
+
+def test_rows_that_nobody_watches_follow_the_same_distribution(bigram, monkeypatch):
+    # what a GPU runs, here on the CPU
+    monkeypatch.setattr(sampling, "_sample_shrinking", sampling._sample_unwatched)
+    rows = all_rows(4, 3)
+    p = bigram.log_prob(rows).exp()
+    assert_distribution(sample_by_steps(bigram, N, 3, rng=rng()), rows, p)
+    forced = sample_by_steps(bigram, 200, 6, min_len=4, prefix=[2], rng=rng())
+    assert ((forced[:, :4] != 0).all() and (forced[:, 0] == 2).all()).item()
+    ended = (forced == 0).cumsum(1) > 0
+    assert (forced[ended] == 0).all()

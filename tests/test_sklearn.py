@@ -66,6 +66,8 @@ ALL_PARAMETERS = {
     "learning_rate": float,
     "refiner": Refiner(betas=(1.0,)),
     "discriminator_learning_rate": 1,
+    "precision": "half",
+    "length_buckets": 1,
     "max_len": 9,
     "vocabulary": iter("abc"),
     "handle_unknown": "neg_inf",

@@ -22,6 +22,14 @@ def test_decoding_inverts_encoding(sequences):
     assert int(tokens.max()) == vocabulary.n_tokens - 1 or vocabulary.n_tokens == 1
 
 
+@given(st.one_of(texts, tuples, st.lists(st.text("\0a", max_size=3), min_size=1)))
+def test_rows_are_encoded_together_as_one_by_one(sequences):
+    vocabulary = Vocabulary.from_sequences(sequences)
+    rows = vocabulary.encode_rows(sequences)
+    assert rows.tolist() == pad([vocabulary.encode(sequence) for sequence in sequences]).tolist()
+    assert vocabulary.decode(rows) == sequences
+
+
 @given(texts, st.randoms())
 def test_the_order_of_the_corpus_makes_no_difference(sequences, random):
     shuffled = sequences[:]

@@ -9,8 +9,12 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from likelihood_gan.protocols import END, lengths
+
+POOL = 16
+"""Batches whose rows are sorted among each other, if batches are to be of similar length."""
 
 
 class Corpus:
@@ -46,10 +50,15 @@ class Corpus:
 
     def rows(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Return the tokens of some rows, as wide as the longest needs, and their log p̂."""
-        return self.tokens[index, : int(self.lengths[index].max()) + 1], self.log_frequency[index]
+        width = self.width  # a GPU would have to be waited for
+        if not index.is_cuda:
+            width = int(self.lengths[index].max()) + 1
+        return self.tokens[index, :width], self.log_frequency[index]
 
-    def epoch(self, batch_size: int, rng: torch.Generator) -> Iterator[Tensor]:
-        """Draw an epoch from p̂ in batches of row numbers.
+    def epoch(
+        self, batch_size: int, rng: torch.Generator, *, by_length: bool = False
+    ) -> Iterator[Tensor]:
+        """Draw an epoch from p̂ in batches of row numbers, of similar length if `by_length`.
 
         It has as many draws as there are distinct sequences, at least one batch. The draw is
         systematic: a row comes floor(n p̂) or ceil(n p̂) times, so that an epoch over a uniform p̂
@@ -61,19 +70,33 @@ class Corpus:
         points = (torch.arange(n, device=device) + offset) / n
         drawn = torch.searchsorted(self._cumulative, points, right=True)
         drawn = drawn.clamp(max=len(self.tokens) - 1)
-        batches = drawn[torch.randperm(n, device=device, generator=rng)].split(batch_size)
+        drawn = drawn[torch.randperm(n, device=device, generator=rng)]
+        if by_length:
+            pools = drawn.split(POOL * batch_size)
+            drawn = torch.cat([pool[self.lengths[pool].argsort(stable=True)] for pool in pools])
+        batches = drawn.split(batch_size)
         # A last batch much smaller than the others would be a noisy step of the same size.
-        yield from batches if 2 * len(batches[-1]) >= batch_size else batches[:-1]
+        n_batches = len(batches) - (2 * len(batches[-1]) < batch_size)
+        order: Iterable[int] = range(n_batches)
+        if by_length:
+            order = torch.randperm(n_batches, device=device, generator=rng).tolist()
+        yield from (batches[i] for i in order)
 
     def log_frequency_of(self, tokens: Tensor) -> Tensor:
         """Log p̂ of any rows, -inf off the corpus: (batch, time) -> (batch,)."""
-        found = [self._row.get(_key(row), -1) for row in tokens.tolist()]
-        index = torch.tensor(found, device=tokens.device)
-        return self.log_frequency[index].where(index >= 0, -torch.inf)
+        width = max(self.tokens.shape[1], tokens.shape[1])
+        ended = (tokens == END).any(1)
+        tokens = pad(tokens, (0, width - tokens.shape[1]), value=END)
+        keys, rows = self._index
+        place = torch.searchsorted(keys, _key(tokens, self.tokens.shape[1]))
+        row = rows[place.clamp(max=len(rows) - 1)]
+        listed = pad(self.tokens[row], (0, width - self.tokens.shape[1]), value=END)
+        return self.log_frequency[row].where(ended & (tokens == listed).all(1), -torch.inf)
 
     @cached_property
-    def _row(self) -> dict[tuple[int, ...], int]:
-        return {_key(row): i for i, row in enumerate(self.tokens.tolist())}
+    def _index(self) -> tuple[Tensor, Tensor]:
+        keys, rows = _key(self.tokens, self.tokens.shape[1]).sort()
+        return keys, rows
 
 
 def count_distinct(
@@ -87,6 +110,8 @@ def count_distinct(
     return distinct, [total[row] for row in distinct]
 
 
-def _key(row: list[int]) -> tuple[int, ...]:
-    """Tell apart rows whatever their padding; an unfinished row differs from the ended one."""
-    return tuple(row[: row.index(END) + 1]) if END in row else tuple(row)
+def _key(tokens: Tensor, width: int) -> Tensor:
+    """Hash rows to 64 bits, whatever their padding, by their first `width` tokens: (n,)."""
+    rng = torch.Generator().manual_seed(0)
+    factors = torch.randint(2**62, (width,), generator=rng).to(tokens.device)
+    return (tokens[:, :width] * factors).sum(1)  # END is 0, and overflow does no harm

@@ -5,22 +5,28 @@ How it became fitted is left to `estimator`.
 
 import functools
 import numbers
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import expit
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, check_scalar
 from torch import Tensor
 
+from likelihood_gan import prefix_tree
 from likelihood_gan.modules import device_of, torch_rng
 from likelihood_gan.protocols import GeneratorModule, call_with_rng, checked_sample, has_step
 from likelihood_gan.refinement import Refiner
 from likelihood_gan.sampling import sample_by_steps
 from likelihood_gan.training import evaluating, log_probs, logits
-from likelihood_gan.validation import check_sequences, check_weights
-from likelihood_gan.vocabulary import Vocabulary, is_text, pad
+from likelihood_gan.validation import check_chunks, check_sequences, check_weights
+from likelihood_gan.vocabulary import Vocabulary, is_text
+
+MANY = 512
+"""Rows from which on it pays to look for prefixes that they share."""
 
 
 class SequenceDistribution:
@@ -87,6 +93,121 @@ class SequenceDistribution:
         UserWarning
             If the effective sample size of the refined distribution is too low to trust it.
         """
+        constraints = dict(min_len=min_len, temperature=temperature, prefix=prefix)
+        arguments = self._check_draw(n_samples, max_len, **constraints)
+        seeds = check_random_state(random_state)
+        draw: Any = functools.partial(self._draw, **arguments, random_state=seeds)
+        if refined:
+            draw = functools.partial(self._draw_refined, propose=draw, random_state=seeds)
+        return _draw_distinct(draw, n_samples) if distinct else draw(n_samples)
+
+    def sample_counts(
+        self,
+        n_samples: int = 1,
+        max_len: int | None = None,
+        *,
+        min_len: int = 0,
+        temperature: float = 1.0,
+        prefix: Any = None,
+        random_state: Any = None,
+    ) -> tuple[list[Any], np.ndarray]:
+        """Draw from the generator, and tell how often each sequence came.
+
+        Billions of draws are no problem: time and memory grow with the number of different
+        sequences, if the generator has `step`.
+
+        Parameters
+        ----------
+        n_samples, max_len, min_len, temperature, prefix, random_state
+            As in `sample`.
+
+        Returns
+        -------
+        sequences : list of str, or of tuples of symbols
+            Different ones, in an order without meaning.
+        counts : ndarray of int64
+            Their numbers; the sum is `n_samples`.
+
+        Raises
+        ------
+        ValueError
+            As in `sample`.
+        """
+        constraints = dict(min_len=min_len, temperature=temperature, prefix=prefix)
+        arguments = self._check_draw(n_samples, max_len, **constraints)
+        random_state = check_random_state(random_state)
+        return self._draw_counts(n_samples, **arguments, random_state=random_state)
+
+    def score_samples(self, X: Any, *, refined: bool = False) -> np.ndarray:
+        """Log-probability of each sequence in nats, END included.
+
+        Parameters
+        ----------
+        X : iterable of sequences
+            As in `fit`; any length.
+        refined : bool, default=False
+            Score with the refined distribution, log p + beta l - log Z. log Z is an estimate:
+            ``refiner_.log_partition_`` has its interval.
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
+            -inf where a symbol is unknown and ``handle_unknown="neg_inf"``.
+        """
+        refiner = self._get_refiner() if refined else None
+
+        def score(sequences: Sequence[Any]) -> np.ndarray:
+            scores = self._log_prob(self.vocabulary_.encode_rows(sequences))
+            if refiner is not None:
+                scores += refiner.log_weight(sequences, self._log_prob_cut)
+                scores -= refiner.log_partition_.value
+            return scores
+
+        return self._evaluate(X, score, unknown=-np.inf)
+
+    def score(
+        self, X: Any, y: Any = None, sample_weight: Any = None, *, refined: bool = False
+    ) -> float:
+        """Mean log-probability of the sequences, in nats per sequence; higher is better."""
+        scores = self.score_samples(X, refined=refined)
+        weights = check_weights(sample_weight, len(scores))
+        counted = weights > 0  # 0 * -inf would be NaN
+        return float(np.average(scores[counted], weights=weights[counted]))
+
+    def perplexity(self, X: Any) -> float:
+        """Perplexity per symbol, each sequence's END counted as one; lower is better."""
+        sequences = check_sequences(X)
+        n_symbols = sum(len(sequence) + 1 for sequence in sequences)
+        return float(np.exp(-self.score_samples(sequences).sum() / n_symbols))
+
+    def discriminate(self, X: Any) -> np.ndarray:
+        """Probability that each sequence is real, given that half are: (n,), float64.
+
+        NaN where a symbol is unknown and ``handle_unknown="neg_inf"``: neither the data nor the
+        generator can have written the sequence.
+
+        Raises
+        ------
+        ValueError
+            If the estimator was fitted without a discriminator.
+        """
+        check_is_fitted(self, "generator_")
+        if self.discriminator_ is None:
+            raise ValueError(
+                f"objective={self.objective!r} trains no discriminator; fit with an adversarial "
+                "objective such as 'pooled'"
+            )
+
+        def judge(sequences: Sequence[Any]) -> np.ndarray:
+            tokens = self.vocabulary_.encode_rows(sequences)
+            return expit(self._apply(self.discriminator_, logits, tokens))
+
+        return self._evaluate(X, judge, unknown=np.nan)
+
+    def _check_draw(
+        self, n_samples: int, max_len: int | None, *, min_len: int, temperature: float, prefix: Any
+    ) -> dict[str, Any]:
+        """Check the arguments of `sample` and return those of `_draw`."""
         check_is_fitted(self, "generator_")
         max_len = self.max_len_ if max_len is None else max_len
         check_scalar(n_samples, "n_samples", numbers.Integral, min_val=1)
@@ -110,88 +231,52 @@ class SequenceDistribution:
                 f"{type(self.generator_).__name__} has none: write one and inherit from "
                 "likelihood_gan.Autoregressive"
             )
-        steps = dict(min_len=min_len, temperature=temperature, prefix=start) if asked else None
-        seeds = check_random_state(random_state)
-        draw = functools.partial(self._draw, max_len=max_len, steps=steps, random_state=seeds)
-        if refined:
-            draw = functools.partial(self._draw_refined, propose=draw, random_state=seeds)
-        return _draw_distinct(draw, n_samples) if distinct else draw(n_samples)
-
-    def score_samples(self, X: Any, *, refined: bool = False) -> np.ndarray:
-        """Log-probability of each sequence in nats, END included.
-
-        Parameters
-        ----------
-        X : iterable of sequences
-            As in `fit`; any length.
-        refined : bool, default=False
-            Score with the refined distribution, log p + beta l - log Z. log Z is an estimate:
-            ``refiner_.log_partition_`` has its interval.
-
-        Returns
-        -------
-        ndarray of shape (n,), float64
-            -inf where a symbol is unknown and ``handle_unknown="neg_inf"``.
-        """
-        sequences, scores = self._evaluate(X, "generator_", log_probs, unknown=-np.inf)
-        if refined:
-            refiner = self._get_refiner()
-            known = np.flatnonzero(scores > -np.inf)
-            scores[known] += refiner.log_weight([sequences[i] for i in known], self._log_prob_cut)
-            scores -= refiner.log_partition_.value
-        return scores
-
-    def score(
-        self, X: Any, y: Any = None, sample_weight: Any = None, *, refined: bool = False
-    ) -> float:
-        """Mean log-probability of the sequences, in nats per sequence; higher is better."""
-        scores = self.score_samples(X, refined=refined)
-        weights = check_weights(sample_weight, len(scores))
-        counted = weights > 0  # 0 * -inf would be NaN
-        return float(np.average(scores[counted], weights=weights[counted]))
-
-    def perplexity(self, X: Any) -> float:
-        """Perplexity per symbol, each sequence's END counted as one; lower is better."""
-        sequences, scores = self._evaluate(X, "generator_", log_probs, unknown=-np.inf)
-        return float(np.exp(-scores.sum() / sum(len(sequence) + 1 for sequence in sequences)))
-
-    def discriminate(self, X: Any) -> np.ndarray:
-        """Probability that each sequence is real, given that half are: (n,), float64.
-
-        NaN where a symbol is unknown and ``handle_unknown="neg_inf"``: neither the data nor the
-        generator can have written the sequence.
-
-        Raises
-        ------
-        ValueError
-            If the estimator was fitted without a discriminator.
-        """
-        check_is_fitted(self, "generator_")
-        if self.discriminator_ is None:
-            raise ValueError(
-                f"objective={self.objective!r} trains no discriminator; fit with an adversarial "
-                "objective such as 'pooled'"
-            )
-        values = self._evaluate(X, "discriminator_", logits, unknown=np.nan)[1]
-        return torch.from_numpy(values).sigmoid().numpy()
+        steps = dict(min_len=min_len, temperature=temperature, prefix=start) if asked else {}
+        return dict(max_len=max_len, steps=steps)
 
     def _draw(
         self,
         n: int,
         max_len: int,
-        steps: Mapping[str, Any] | None,
+        steps: Mapping[str, Any],
         random_state: np.random.RandomState,
     ) -> list[Any]:
         """Draw from the generator; `steps` are constraints that need its `step`."""
         generator = self.generator_
-        rng = torch_rng(random_state, device_of(generator))
+        device = device_of(generator)
+        if n >= MANY and has_step(generator) and device.type == "cpu":
+            sequences, counts = self._draw_counts(n, max_len, steps, random_state)
+            index = random_state.permutation(np.repeat(np.arange(len(counts)), counts))
+            return [sequences[i] for i in index.tolist()]
+        rng = torch_rng(random_state, device)
         with torch.no_grad(), evaluating(generator):
-            if steps is None:
+            if steps:
+                tokens = sample_by_steps(generator, n, max_len, **steps, rng=rng)
+            else:
                 tokens = call_with_rng(generator.sample, n, max_len, rng=rng)
                 checked_sample(tokens, n, max_len, self.vocabulary_.n_tokens)
-            else:
-                tokens = sample_by_steps(generator, n, max_len, **steps, rng=rng)
         return self.vocabulary_.decode(tokens)
+
+    def _draw_counts(
+        self,
+        n: int,
+        max_len: int,
+        steps: Mapping[str, Any],
+        random_state: np.random.RandomState,
+    ) -> tuple[list[Any], np.ndarray]:
+        """Draw how often each sequence comes."""
+        generator = self.generator_
+        rng = torch_rng(random_state, device_of(generator))
+        if has_step(generator):
+            with evaluating(generator):
+                tokens, counts, _ = prefix_tree.sample_counts(
+                    generator, n, max_len, **steps, rng=rng
+                )
+            return self.vocabulary_.decode(tokens), counts.cpu().numpy()
+        found: Counter[Any] = Counter()
+        for start in range(0, n, MANY):
+            found.update(self._draw(min(MANY, n - start), max_len, steps, random_state))
+        return list(found), np.array(list(found.values()), dtype=np.int64)
 
     def _draw_refined(self, n: int, propose: Any, random_state: np.random.RandomState) -> list[Any]:
         samples: list[Any] = []
@@ -204,8 +289,16 @@ class SequenceDistribution:
 
     def _log_prob_cut(self, sequences: Sequence[Any]) -> np.ndarray:
         """Score what `max_len_` leaves of known sequences: a row that is full need not end there."""
-        tokens = pad([self.vocabulary_.encode(sequence) for sequence in sequences])
-        return self._apply(self.generator_, log_probs, tokens[:, : self.max_len_])
+        return self._log_prob(self.vocabulary_.encode_rows(sequences)[:, : self.max_len_])
+
+    def _log_prob(self, tokens: Tensor) -> np.ndarray:
+        """Score rows of tokens: by their prefix tree if that has much fewer nodes than symbols."""
+        generator = self.generator_
+        on_cpu = device_of(generator).type == "cpu"
+        if on_cpu and len(tokens) >= MANY and has_step(generator) and _worth_sharing(tokens):
+            with evaluating(generator):
+                return prefix_tree.log_probs(generator, tokens).numpy()
+        return self._apply(generator, log_probs, tokens)
 
     def _apply(self, model: Any, function: Any, tokens: Tensor) -> np.ndarray:
         """Apply a batch function to a module of this estimator and rows of tokens."""
@@ -215,23 +308,24 @@ class SequenceDistribution:
         return values
 
     def _evaluate(
-        self, X: Any, module: str, function: Any, unknown: float
-    ) -> tuple[list[Sequence[Hashable]], np.ndarray]:
-        """Apply a batch function of a module to all sequences whose symbols are known."""
+        self, X: Any, function: Callable[[Sequence[Any]], np.ndarray], unknown: float
+    ) -> np.ndarray:
+        """Apply a function to all sequences whose symbols are known, in chunks."""
         check_is_fitted(self, "generator_")
         self._check_handle_unknown()
-        sequences = check_sequences(X)
-        if not sequences:
+        results = []
+        for sequences in check_chunks(X):
+            self._check_type(sequences)
+            if self.handle_unknown == "error":
+                require_known(self.vocabulary_, sequences, "X")
+            known = [i for i, sequence in enumerate(sequences) if self.vocabulary_.knows(sequence)]
+            result = np.full(len(sequences), unknown)
+            if known:
+                result[known] = function([sequences[i] for i in known])
+            results.append(result)
+        if not results:
             raise ValueError("X is empty; pass at least one sequence")
-        self._check_type(sequences)
-        if self.handle_unknown == "error":
-            require_known(self.vocabulary_, sequences, "X")
-        known = [i for i, sequence in enumerate(sequences) if self.vocabulary_.knows(sequence)]
-        result = np.full(len(sequences), unknown)
-        if known:
-            tokens = pad([self.vocabulary_.encode(sequences[i]) for i in known])
-            result[known] = self._apply(getattr(self, module), function, tokens)
-        return sequences, result
+        return np.concatenate(results)
 
     def _encode_prefix(self, prefix: Any, max_len: int) -> list[int]:
         if self.vocabulary_.text and not isinstance(prefix, str):
@@ -263,6 +357,10 @@ class SequenceDistribution:
             raise ValueError(
                 f"handle_unknown must be 'error' or 'neg_inf', got {self.handle_unknown!r}"
             )
+
+
+def _worth_sharing(tokens: Tensor) -> bool:
+    return prefix_tree.sharing(tokens) > 2  # a step costs more than a position of a whole row
 
 
 def require_known(

@@ -77,6 +77,11 @@ class LikelihoodGAN(SequenceDistribution, DensityMixin, BaseEstimator):
         ``{1: 0.02, 6: 0.002}`` (from this epoch of the phase on) or a callable of the epoch.
     discriminator_learning_rate : float, mapping or callable, default=0.002
         The discriminator's.
+    precision : {"float32", "bf16"}, default="float32"
+        What training computes the networks in. "bf16" is faster where the processor or GPU has it;
+        weights, losses and everything that is scored or drawn afterwards stay float32.
+    length_buckets : bool, default=False
+        Pretrain on batches of sequences of similar length, which are padded less.
     max_len : int or None, default=None
         Most symbols a sequence may have; None takes the longest of the data.
     vocabulary : iterable of symbols or None, default=None
@@ -153,6 +158,8 @@ class LikelihoodGAN(SequenceDistribution, DensityMixin, BaseEstimator):
         pretrain_learning_rate: Schedule = 0.005,
         learning_rate: Schedule = 0.0005,
         discriminator_learning_rate: Schedule = 0.002,
+        precision: str = "float32",
+        length_buckets: bool = False,
         max_len: int | None = None,
         vocabulary: Iterable[Hashable] | None = None,
         handle_unknown: str = "error",
@@ -178,6 +185,8 @@ class LikelihoodGAN(SequenceDistribution, DensityMixin, BaseEstimator):
         self.pretrain_learning_rate = pretrain_learning_rate
         self.learning_rate = learning_rate
         self.discriminator_learning_rate = discriminator_learning_rate
+        self.precision = precision
+        self.length_buckets = length_buckets
         self.max_len = max_len
         self.vocabulary = vocabulary
         self.handle_unknown = handle_unknown
@@ -262,6 +271,7 @@ class LikelihoodGAN(SequenceDistribution, DensityMixin, BaseEstimator):
             patience=self.n_iter_no_change,
             batch_size=int(self.batch_size),
             discriminator_learning_rate=self.discriminator_learning_rate,
+            precision=self.precision,
             watchers=[functools.partial(callback, view) for callback in self._watchers()],
             rng=rng,
         )
@@ -413,11 +423,11 @@ class LikelihoodGAN(SequenceDistribution, DensityMixin, BaseEstimator):
         return {key: on_cpu(value) for key, value in state.items()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # pickles from before there were refiners lack them
-        learned: dict[str, Any] = {}
+        # what pickles of earlier versions lack
+        added: dict[str, Any] = {"refiner": None, "precision": "float32", "length_buckets": False}
         if "generator_" in state:
-            learned = {"refiner_": None, "held_out_": []}
-        super().__setstate__({"refiner": None, **learned, **state})
+            added |= {"refiner_": None, "held_out_": []}
+        super().__setstate__(added | state)
         if hasattr(self, "generator_"):
             device = resolve_device(self.device)
             for module in (self.generator_, self.discriminator_):
@@ -464,6 +474,8 @@ class LikelihoodGAN(SequenceDistribution, DensityMixin, BaseEstimator):
         for name in ("pretrain_learning_rate", "learning_rate", "discriminator_learning_rate"):
             check_schedule(getattr(self, name), name)
         self._check_handle_unknown()
+        if self.precision not in ("float32", "bf16"):
+            raise ValueError(f"precision must be 'float32' or 'bf16', got {self.precision!r}")
         for callback in self.callbacks or []:
             if not callable(callback):
                 raise TypeError(f"callbacks must be callables, got {callback!r}")
@@ -485,7 +497,7 @@ class LikelihoodGAN(SequenceDistribution, DensityMixin, BaseEstimator):
         else:
             pretraining = [(n, rate)]
         return [
-            *(Phase("pretrain", MLE(), epochs, schedule) for epochs, schedule in pretraining),
+            *(Phase("pretrain", MLE(), *part, self.length_buckets) for part in pretraining),
             Phase("discriminator", None, judging, 0.0),
             Phase("adversarial", objective, self.max_epochs, self.learning_rate),
         ]
@@ -604,7 +616,7 @@ class LikelihoodGAN(SequenceDistribution, DensityMixin, BaseEstimator):
             np.asarray(shares),
             np.array([sequence in held_out for sequence in sequences]),
             functools.partial(
-                self._draw, max_len=self.max_len_, steps=None, random_state=random_state
+                self._draw, max_len=self.max_len_, steps={}, random_state=random_state
             ),
             self._log_prob_cut,
             random_state,

@@ -26,6 +26,7 @@ class Phase:
     objective: Objective | None
     epochs: int
     learning_rate: Schedule
+    length_buckets: bool = False
 
 
 @dataclass
@@ -60,6 +61,7 @@ def fit_modules(
     discriminator_learning_rate: Schedule,
     watchers: Sequence[Callable[[Record], bool | None]],
     rng: torch.Generator,
+    precision: str = "float32",
 ) -> Run:
     """Train in place; leave the weights of the best epoch, or of the last finished one.
 
@@ -80,6 +82,8 @@ def fit_modules(
                 batch_size=batch_size,
                 learning_rate=phase.learning_rate,
                 discriminator_learning_rate=discriminator_learning_rate,
+                precision=precision,
+                length_buckets=phase.length_buckets,
                 rng=rng,
             )
             waited = 0

@@ -138,14 +138,23 @@ def log_probs(generator: StepGenerator, tokens: Tensor) -> Tensor:
     ValueError
         If `step` gave NaN or probabilities above 1.
     """
-    # A column of the start symbol in front: the empty prefix is read like every other.
-    read = pad(tokens * ((tokens == END).cumsum(1) == 0), (1, 0), value=END)
-    order = torch.from_numpy(np.lexsort(read.cpu().numpy().T[::-1])).to(tokens.device)
+    read = _sortable(tokens)
     result = torch.empty(len(tokens), dtype=torch.float64, device=tokens.device)
     with torch.no_grad():
-        for rows in order.split(BLOCK):
+        for rows in _lexicographic(read).split(BLOCK):
             result[rows] = _score_sorted(generator, read[rows])
     return checked_log_prob(result, len(tokens))
+
+
+def sharing(tokens: Tensor) -> float:
+    """Symbols that `log_probs` scores for each prefix that it evaluates; 1 is no sharing."""
+    read = _sortable(tokens)
+    n_symbols = 1 + (read != END).sum(1)  # END included
+    n_evaluated = 0
+    for rows in _lexicographic(read).split(BLOCK):
+        new = n_symbols[rows] - _shared_with_above(read[rows])
+        n_evaluated += int(new.clamp(min=0).sum())
+    return int(n_symbols.sum()) / max(n_evaluated, 1)
 
 
 class _Nodes(NamedTuple):
@@ -241,10 +250,24 @@ def _finish(
     return tokens[:, : t + 1], nodes.counts, total
 
 
+def _sortable(tokens: Tensor) -> Tensor:
+    """Put the start symbol in front, for the empty prefix, and END wherever a row has ended."""
+    return pad(tokens * ((tokens == END).cumsum(1) == 0), (1, 0), value=END)
+
+
+def _lexicographic(read: Tensor) -> Tensor:
+    return torch.from_numpy(np.lexsort(read.cpu().numpy().T[::-1])).to(read.device)
+
+
+def _shared_with_above(read: Tensor) -> Tensor:
+    """Count the first tokens that each row shares with the one above, (m,)."""
+    as_above = (read[1:] == read[:-1]).long().cumprod(1).sum(1)
+    return pad(as_above, (1, 0), value=0)
+
+
 def _score_sorted(generator: StepGenerator, read: Tensor) -> Tensor:
     """Score rows in lexicographic order that begin with the start symbol: (m, 1 + time) -> (m,)."""
-    as_above = (read[1:] == read[:-1]).long().cumprod(1).sum(1)
-    n_shared = pad(as_above, (1, 0), value=0)  # first tokens that a row shares with the one above
+    n_shared = _shared_with_above(read)
     total = torch.zeros(len(read), dtype=torch.float64, device=read.device)
     alive = torch.arange(len(read), device=read.device)
     node, state = torch.zeros_like(alive), None

@@ -9,6 +9,7 @@ probability is that of all the sequences that begin with it. 0 is also the start
 autoregressive model reads before it writes the first symbol.
 """
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any, Protocol, TypeGuard, runtime_checkable
@@ -154,8 +155,15 @@ def checked_sample(tokens: Any, n: int, max_len: int, n_tokens: int | None = Non
 
 def _takes_rng(function: Callable[..., Any]) -> bool:
     signed = function.forward if isinstance(function, torch.nn.Module) else function
+    if inspect.ismethod(signed):
+        return _names_rng(signed.__func__)
+    return _names_rng.__wrapped__(signed)
+
+
+@functools.lru_cache(maxsize=256)
+def _names_rng(function: Callable[..., Any]) -> bool:
     try:
-        return "rng" in inspect.signature(signed).parameters
+        return "rng" in inspect.signature(function).parameters
     except ValueError:  # some builtin types have no signature
         return False
 

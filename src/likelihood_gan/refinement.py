@@ -96,8 +96,10 @@ class Refiner(BaseEstimator):
         The fitted classifiers, one without `cv`.
     coef_, intercept_ : tuple of two floats, float
         ``l(x) = coef_[0] * (mean logit of the classifiers) + coef_[1] * log p(x) + intercept_``.
+    logit_range_ : tuple of two floats
+        The lowest and the highest logit that the calibration met; others count as these.
     log_prob_floor_ : float
-        The lowest log p(x) among samples; less counts as this, so that exp(l) is bounded.
+        The lowest log p(x) that it met among samples; less counts as this. So exp(l) is bounded.
     beta_ : float
         The chosen exponent.
     C_ : float or None
@@ -211,6 +213,7 @@ class Refiner(BaseEstimator):
         choice, self.classifiers_, self.C_ = max(tried, key=lambda found: found[0].gain)
         said = any(choice.coef) and choice.gain > self.n_errors * choice.error
         self.coef_, self.intercept_ = choice.coef, choice.intercept
+        self.logit_range_ = choice.logit_range
         self.beta_ = choice.beta if said else 0.0
         self.gain_, self.gain_error_ = (choice.gain, choice.error) if said else (0.0, 0.0)
         log_weights = self.log_weight(fresh, log_prob)
@@ -225,7 +228,7 @@ class Refiner(BaseEstimator):
             return np.zeros(len(sequences))
         sequences = self._cut(sequences)
         logits = np.mean([logit(classifier, sequences) for classifier in self.classifiers_], 0)
-        l = self.coef_[0] * logits + self.intercept_
+        l = self.coef_[0] * logits.clip(*self.logit_range_) + self.intercept_
         if self.coef_[1]:
             l += self.coef_[1] * log_prob(sequences).clip(self.log_prob_floor_)
         return self.beta_ * l
@@ -382,6 +385,7 @@ class _Choice(NamedTuple):
     beta: float
     coef: tuple[float, float]
     intercept: float
+    logit_range: tuple[float, float]
 
 
 def _choose(
@@ -390,6 +394,8 @@ def _choose(
     """Calibrate (logit, log p) of held-out data against samples; choose beta by likelihood."""
     shares = weights / weights.sum()
     coef, intercept = _calibrate(real, shares, generated)
+    met = np.concatenate([real[:, 0], generated[:, 0]])
+    logit_range = float(met.min()), float(met.max())
     choices = []
     for beta in betas:
         l_real = beta * (real @ coef + intercept)
@@ -402,9 +408,8 @@ def _choose(
         if spare > 1e-9:
             of_mean = math.sqrt(float((shares**2) @ (l_real - mean) ** 2) / spare)
         of_log_z = (log_z.upper - log_z.value) / float(norm.ppf(0.975))
-        choices.append(
-            _Choice(mean - log_z.value, math.hypot(of_mean, of_log_z), beta, coef, intercept)
-        )
+        gain, error = mean - log_z.value, math.hypot(of_mean, of_log_z)
+        choices.append(_Choice(gain, error, beta, coef, intercept, logit_range))
     return max(choices)
 
 

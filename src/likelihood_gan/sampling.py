@@ -14,6 +14,7 @@ from likelihood_gan.protocols import END, State, StepGenerator
 
 BLOCK = 2048
 """Rows that are drawn at a time: more would leave the processor's cache."""
+_BLOCK_ON_GPU = 2**17
 
 
 class Autoregressive:
@@ -83,24 +84,27 @@ def sample_by_steps(
         If at some position every symbol that the constraints allow has probability 0.
     """
     device = _device(generator, rng)
+    size, sample_block = BLOCK, _sample_shrinking
+    if device.type != "cpu":
+        size, sample_block = _BLOCK_ON_GPU, _sample_unwatched
     with torch.no_grad():
         blocks = [
-            _sample_block(
+            sample_block(
                 generator,
                 torch.tensor(prefix, dtype=torch.int64, device=device),
-                min(BLOCK, n - start),
+                min(size, n - start),
                 max_len,
                 functools.partial(constrain, temperature=temperature, min_len=min_len),
                 rng,
             )
-            for start in range(0, n, BLOCK)
+            for start in range(0, n, size)
         ]
     width = max((block.shape[1] for block in blocks), default=0)
     rows = [torch.nn.functional.pad(block, (0, width - block.shape[1])) for block in blocks]
     return torch.cat(rows) if rows else torch.zeros((0, 0), dtype=torch.int64, device=device)
 
 
-def _sample_block(
+def _sample_shrinking(
     generator: StepGenerator,
     prefix: Tensor,
     n: int,
@@ -108,13 +112,8 @@ def _sample_block(
     constrain: Callable[[Tensor, int], Tensor],
     rng: torch.Generator | None,
 ) -> Tensor:
-    tokens = torch.full((n, max_len), END, device=prefix.device)
-    tokens[:, : len(prefix)] = prefix
-    log_probs, state = generator.step(prefix.new_full((1,), END), None)
-    for token in prefix:  # every row begins alike, so the prefix is read once
-        log_probs, state = generator.step(token[None], state)
-    first = prefix.new_zeros(n)
-    log_probs, state = log_probs[first], take_rows(state, first)
+    """Draw rows and compute no more of those that have ended."""
+    tokens, log_probs, state = _begin(generator, prefix, n, max_len)
     alive = torch.arange(n, device=prefix.device)
     for t in range(len(prefix), max_len):
         drawn = draw(constrain(log_probs, t), rng)
@@ -128,6 +127,39 @@ def _sample_block(
         if t + 1 < max_len:
             log_probs, state = generator.step(drawn, state)
     return tokens
+
+
+def _sample_unwatched(
+    generator: StepGenerator,
+    prefix: Tensor,
+    n: int,
+    max_len: int,
+    constrain: Callable[[Tensor, int], Tensor],
+    rng: torch.Generator | None,
+) -> Tensor:
+    """Draw rows without asking which have ended: for a GPU, which would have to be waited for."""
+    tokens, log_probs, state = _begin(generator, prefix, n, max_len)
+    ended = torch.zeros(n, dtype=torch.bool, device=prefix.device)
+    for t in range(len(prefix), max_len):
+        drawn = draw(constrain(log_probs, t), rng).masked_fill(ended, END)
+        tokens[:, t] = drawn
+        ended = ended | (drawn == END)
+        if t + 1 < max_len:
+            log_probs, state = generator.step(drawn, state)
+    return tokens
+
+
+def _begin(
+    generator: StepGenerator, prefix: Tensor, n: int, max_len: int
+) -> tuple[Tensor, Tensor, State]:
+    """Read a prefix once, since every row begins with it: tokens, log-probabilities and state."""
+    tokens = torch.full((n, max_len), END, device=prefix.device)
+    tokens[:, : len(prefix)] = prefix
+    log_probs, state = generator.step(prefix.new_full((1,), END), None)
+    for token in prefix:
+        log_probs, state = generator.step(token[None], state)
+    first = prefix.new_zeros(n)
+    return tokens, log_probs[first], take_rows(state, first)
 
 
 def draw(log_probs: Tensor, rng: torch.Generator | None = None) -> Tensor:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +42,8 @@ def train(
     batch_size: int = 128,
     learning_rate: Schedule = 1e-3,
     discriminator_learning_rate: Schedule = 1e-3,
+    precision: str = "float32",
+    length_buckets: bool = False,
     rng: torch.Generator,
 ) -> Iterator[Record]:
     """Train both modules in place, without end, and yield one record per epoch.
@@ -61,6 +63,11 @@ def train(
         Real, and generated, sequences a step.
     learning_rate, discriminator_learning_rate : float, mapping or callable
         Adam's step size; see `rate_at`.
+    precision : {"float32", "bf16"}
+        What the passes of the modules are computed in; weights, losses and Adam stay float32.
+    length_buckets : bool
+        Make batches of real sequences of similar length. Samples have all lengths, so that only an
+        objective that needs none should ask for it.
     rng : torch.Generator
         Source of all randomness, on the device of the modules.
 
@@ -86,19 +93,21 @@ def train(
             module.train()
     adam = None if objective is None else _adam(generator)
     discriminator_adam = None if discriminator is None else _adam(discriminator)
+    models = _Models(generator, discriminator, rng, precision)
     for epoch in itertools.count(1):
         started = time.perf_counter()
         rate = rate_at(learning_rate, epoch)
         discriminator_rate = rate_at(discriminator_learning_rate, epoch)
         sums: dict[str, Tensor] = {}
         steps = 0
-        for index in corpus.epoch(batch_size, rng):
+        for index in corpus.epoch(batch_size, rng, by_length=length_buckets):
             steps += 1
             values = {}
             with _explaining_nan(generator, discriminator):
-                batch = _make_batch(index, corpus, generator, discriminator, rng)
-                if discriminator is not None and discriminator_adam is not None:
-                    loss, accuracy = _discriminator_loss(discriminator, batch, rng)
+                # what samples and logits look like is checked once an epoch: it has to be waited for
+                batch = _make_batch(index, corpus, models, check=steps == 1)
+                if discriminator_adam is not None:
+                    loss, accuracy = _discriminator_loss(models, batch, check=steps == 1)
                     _descend(loss, discriminator_adam, discriminator_rate)
                     values["discriminator_loss"] = loss.detach()
                     values["discriminator_accuracy"] = accuracy
@@ -168,26 +177,35 @@ def evaluating(module: object) -> Iterator[None]:
             part.training = True
 
 
+class _Models(NamedTuple):
+    """What a step calls, and how."""
+
+    generator: Generator
+    discriminator: Discriminator | None
+    rng: torch.Generator
+    precision: str
+
+    def __call__(self, function: Any, tokens: Tensor) -> Tensor:
+        """Apply one of the models to rows: (batch,), float32 or better."""
+        low = self.precision == "bf16"
+        with torch.autocast(tokens.device.type, torch.bfloat16, enabled=low):
+            values = call_with_rng(function, tokens, rng=self.rng)
+        return values.float() if low else values
+
+
 class _Sequences:
     """Half of a batch; see `likelihood_gan.objectives.Sequences`."""
 
-    def __init__(
-        self,
-        tokens: Tensor,
-        log_frequency: Callable[[], Tensor],
-        generator: Generator,
-        discriminator: Discriminator | None,
-        rng: torch.Generator,
-    ):
+    def __init__(self, tokens: Tensor, log_frequency: Callable[[], Tensor], models: _Models):
         self.tokens = tokens
-        self.generator = generator
-        self.discriminator = discriminator
+        self.generator = models.generator
+        self.discriminator = models.discriminator
         self._log_frequency = log_frequency
-        self._rng = rng
+        self._models = models
 
     @cached_property
     def log_prob(self) -> Tensor:
-        values = call_with_rng(self.generator.log_prob, self.tokens, rng=self._rng)
+        values = self._models(self.generator.log_prob, self.tokens)
         if values.requires_grad:
             values.retain_grad()  # its gradient holds the objective's weights
         return values
@@ -197,7 +215,7 @@ class _Sequences:
         if self.discriminator is None:
             raise ValueError("the objective reads logits, so it must not say adversarial = False")
         with torch.no_grad(), evaluating(self.discriminator):
-            return call_with_rng(self.discriminator, self.tokens, rng=self._rng)
+            return self._models(self.discriminator, self.tokens)
 
     @cached_property
     def log_frequency(self) -> Tensor:
@@ -220,36 +238,31 @@ class _Batch:
         return self._generated()
 
 
-def _make_batch(
-    index: Tensor,
-    corpus: Corpus,
-    generator: Generator,
-    discriminator: Discriminator | None,
-    rng: torch.Generator,
-) -> _Batch:
+def _make_batch(index: Tensor, corpus: Corpus, models: _Models, *, check: bool) -> _Batch:
     """Take some rows of the corpus, and as many of the generator once they are asked for."""
-    models = generator, discriminator, rng
 
     def generated() -> _Sequences:
+        n, generator = len(index), models.generator
         with torch.no_grad(), evaluating(generator):
-            tokens = call_with_rng(generator.sample, len(index), corpus.width, rng=rng)
-        checked_sample(tokens, len(index), corpus.width)
-        return _Sequences(tokens, lambda: corpus.log_frequency_of(tokens), *models)
+            tokens = call_with_rng(generator.sample, n, corpus.width, rng=models.rng)
+        if check:
+            checked_sample(tokens, n, corpus.width)
+        return _Sequences(tokens, lambda: corpus.log_frequency_of(tokens), models)
 
     tokens, log_frequency = corpus.rows(index)
-    return _Batch(_Sequences(tokens, lambda: log_frequency, *models), generated)
+    return _Batch(_Sequences(tokens, lambda: log_frequency, models), generated)
 
 
-def _discriminator_loss(
-    discriminator: Discriminator, batch: _Batch, rng: torch.Generator
-) -> tuple[Tensor, Tensor]:
+def _discriminator_loss(models: _Models, batch: _Batch, *, check: bool) -> tuple[Tensor, Tensor]:
     """-(1/N) [Σ log D(real) + Σ log(1 - D(generated))], the report's Equation 2, and accuracy."""
     real, generated = batch.real.tokens, batch.generated.tokens
     width = max(real.shape[1], generated.shape[1])
     both = torch.cat(
         [nn.functional.pad(t, (0, width - t.shape[1]), value=END) for t in (real, generated)]
     )
-    values = checked_logits(call_with_rng(discriminator, both, rng=rng), len(both))
+    values = models(models.discriminator, both)
+    if check:
+        checked_logits(values, len(both))
     towards_real, towards_generated = values[: len(real)], -values[len(real) :]
     right = torch.cat([towards_real, towards_generated])
     return softplus(-right).sum() / len(real), (right > 0).double().mean()

@@ -3,8 +3,9 @@
 What a vocabulary makes of the sequences is left to `vocabulary`.
 """
 
+import itertools
 import numbers
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,24 @@ from sklearn.utils.validation import check_scalar
 
 from likelihood_gan.training import Schedule, rate_at
 
+CHUNK = 2**16
+"""Sequences that are scored at a time: bounds the memory, whatever the corpus."""
 
-def check_sequences(X: Any, name: str = "X") -> list[Sequence[Hashable]]:
+
+def check_chunks(X: Any) -> Iterator[list[Sequence[Hashable]]]:
+    """Yield the elements of an iterable of sequences in lists, as `check_sequences` gives them."""
+    if isinstance(X, (str, bytes)) or not isinstance(X, Iterable):
+        check_sequences(X)  # raises
+    elements, start = iter(X), 0
+    while chunk := list(itertools.islice(elements, CHUNK)):
+        yield check_sequences(chunk, first=start)
+        start += len(chunk)
+
+
+def check_sequences(X: Any, name: str = "X", first: int = 0) -> list[Sequence[Hashable]]:
     """Return the elements of an iterable of sequences as a list of str or of tuples.
+
+    `first` is the number of the first one, for messages.
 
     Raises
     ------
@@ -33,7 +49,7 @@ def check_sequences(X: Any, name: str = "X") -> list[Sequence[Hashable]]:
         raise TypeError(
             f"{name} must be an iterable of sequences, got {type(X).__name__}"
         ) from None
-    sequences = [_check_sequence(element, name, i) for i, element in enumerate(elements)]
+    sequences = [_check_sequence(e, name, i) for i, e in enumerate(elements, start=first)]
     if len({isinstance(seq, str) for seq in sequences}) > 1:
         raise TypeError(f"{name} mixes strings with other sequences; make all of them one type")
     return sequences

@@ -7,6 +7,7 @@ points. What may be a sequence at all is left to `validation`.
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -38,6 +39,10 @@ class Vocabulary:
         odd = [s for s in self.symbols if not (isinstance(s, str) and len(s) == 1)]
         if text and odd:
             raise ValueError(f"vocabulary of strings must hold single characters, got {odd[:5]}")
+        # whole arrays of text at a time; numpy cannot tell a NUL from the end of a str
+        self._code_points: np.ndarray | None = None
+        if text and "\0" not in self._token:
+            self._code_points = np.array([0, *map(ord, self.symbols)], dtype=np.uint32)
 
     @property
     def n_tokens(self) -> int:
@@ -58,12 +63,26 @@ class Vocabulary:
         """Return the tokens of one sequence, END not included; KeyError for an unknown symbol."""
         return [self._token[symbol] for symbol in sequence]
 
+    def encode_rows(self, sequences: Sequence[Sequence[Hashable]]) -> Tensor:
+        """Return the tokens of known sequences as rows, each with at least one END."""
+        if self._code_points is None or not sequences:
+            return pad([self.encode(sequence) for sequence in sequences])
+        code_points = np.array(sequences, dtype=np.str_).view(np.uint32).reshape(len(sequences), -1)
+        order = np.argsort(self._code_points)
+        tokens = order[np.searchsorted(self._code_points, code_points, sorter=order)]
+        width = int((tokens != END).sum(1).max())
+        return torch.nn.functional.pad(torch.from_numpy(tokens[:, :width]), (0, 1), value=END)
+
     def knows(self, sequence: Sequence[Hashable]) -> bool:
         """Tell whether every symbol of `sequence` has a token."""
         return all(symbol in self._token for symbol in sequence)
 
     def decode(self, tokens: Tensor) -> list[Any]:
         """Turn rows of tokens back into sequences: str, or tuples of symbols."""
+        if self._code_points is not None and tokens.numel():
+            code_points = self._code_points[tokens.cpu().numpy()]
+            texts: list[Any] = code_points.view(f"<U{tokens.shape[1]}")[:, 0].tolist()
+            return texts
         sequences = []
         for row in tokens.tolist():
             symbols = [self.symbols[token - 1] for token in row[: _end(row)]]
