@@ -233,9 +233,9 @@ def _with_generator(gan, generator):
     return other
 
 
-def measure(model, split, judge, seed):
+def measure(model, split, judge, seed, n_samples=None):
     """Return the figures of one model, against sequences that it was not fitted on."""
-    samples = model.sample(N_SAMPLES, split.max_len, random_state=seed)
+    samples = model.sample(n_samples or N_SAMPLES, split.max_len, random_state=seed)
     figures = {
         "auc": metrics.two_sample_auc(samples[:5000], split.test, random_state=seed),
         "bigram_js": metrics.n_gram_divergence(samples, split.test, 2),

@@ -17,11 +17,10 @@ import math
 import resource
 import time
 
-import compare
 import joblib
 import numpy as np
 import torch
-from compare import FIGURES, RESULTS, STARTS, Tempered, fit_judge, fit_start, measure
+from compare import FIGURES, N_SAMPLES, RESULTS, STARTS, Tempered, fit_judge, fit_start, measure
 from molecules import parses, structure, with_features
 from results_table import append_row, markdown_table, paired_summary, read_rows
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -186,7 +185,7 @@ def load_task(task, seed):
     return split, fit_judge(split)
 
 
-def run_once(task, setting, seed):
+def run_once(task, setting, seed, n_samples):
     """Fit once and return a row."""
     split, judge = load_task(task, seed)
     started = time.perf_counter()
@@ -194,8 +193,8 @@ def run_once(task, setting, seed):
     seconds = time.perf_counter() - started
     gan = model.gan if isinstance(model, Refined) else model
     refiner = gan.refiner_ if isinstance(model, Refined) else None
-    row = {"setting": setting, "seed": seed} | measure(model, split, judge, seed)
-    samples = model.sample(compare.N_SAMPLES // 2, split.max_len, random_state=seed)
+    row = {"setting": setting, "seed": seed} | measure(model, split, judge, seed, n_samples)
+    samples = model.sample(n_samples // 2, split.max_len, random_state=seed)
     row["auc_trees"] = metrics.two_sample_auc(
         samples, split.test, classifier=trees(), random_state=0
     )
@@ -227,13 +226,13 @@ def n_parameters(generator, refiner):
     return n
 
 
-def run(task, settings, seeds, n_jobs, results=RESULTS):
+def run(task, settings, seeds, n_jobs, n_samples, results=RESULTS):
     """Do what the result file lacks."""
     path = results / f"refine-{task}.csv"
     done = {(row["setting"], row["seed"]) for row in read_rows(path)}
     missing = [(s, seed) for seed in range(seeds) for s in settings if (s, seed) not in done]
     parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")
-    jobs = [joblib.delayed(run_once)(task, setting, seed) for setting, seed in missing]
+    jobs = [joblib.delayed(run_once)(task, setting, seed, n_samples) for setting, seed in missing]
     for row in tqdm(parallel(jobs), total=len(jobs), desc=task):
         append_row(path, row)
     return read_rows(path)
@@ -289,11 +288,13 @@ def main():
     parser.add_argument("--setting", nargs="+", choices=SETTINGS, default=list(SETTINGS))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=-1)
+    parser.add_argument("--samples", type=int, default=N_SAMPLES)
     arguments = parser.parse_args()
     if arguments.command == "cost":
         return cost()
     if arguments.command == "run":
-        run(arguments.task, arguments.setting, arguments.seeds, arguments.jobs)
+        settings = arguments.setting
+        run(arguments.task, settings, arguments.seeds, arguments.jobs, arguments.samples)
     rows = {task: read_rows(RESULTS / f"refine-{task}.csv") for task in TASKS}
     if arguments.command == "plot":
         plot({task: part for task, part in rows.items() if part}, FIGURES / "refine.png")

@@ -9,7 +9,14 @@ import torch
 
 FOLDER = Path(__file__).parent.parent / "examples"
 EXAMPLES = sorted(FOLDER.glob("*.py"))
-SMALL = {"EPOCHS": 1, "PRETRAIN_EPOCHS": 2, "EVERY": 20, "N_SONGS": 50, "N_RUNS": 2}
+SMALL = {
+    "EPOCHS": 1,
+    "PRETRAIN_EPOCHS": 2,
+    "EVERY": 20,
+    "N_SONGS": 50,
+    "N_RUNS": 2,
+    "N_WORDS": 1500,
+}
 
 
 def test_there_are_examples():

@@ -11,7 +11,6 @@ from conftest import NAMES
 from likelihood_gan import Refiner
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
-import compare
 import molecules
 import refine
 import tasks
@@ -32,7 +31,6 @@ def small(tmp_path_factory):
 
         patch.setitem(tasks.TASKS, "small", split)
         patch.setattr(refine, "STARTS", folder / "starts")
-        patch.setattr(compare, "N_SAMPLES", 200)
         patch.setattr(refine.metrics, "two_sample_auc", lambda *args, **kwargs: 0.5)  # slow
         patch.setattr(refine, "Refiner", lambda **params: Refiner(n_samples=200, **params))
         refine.load_task.cache_clear()
@@ -43,7 +41,7 @@ def small(tmp_path_factory):
 @pytest.mark.filterwarnings("ignore:the effective sample size")
 @pytest.mark.parametrize("setting", refine.SETTINGS)
 def test_every_setting_is_measured(small, setting):
-    row = refine.run_once("small", setting, 0)
+    row = refine.run_once("small", setting, 0, 200)
     assert row["setting"] == setting
     assert math.isfinite(row["test_nats"]) and 0 <= row["auc_trees"] <= 1
     assert row["parameters"] > 0
@@ -71,9 +69,9 @@ def test_the_generators_of_a_seed_hold_out_the_same_sequences_and_differ(small):
 @pytest.mark.filterwarnings("ignore:the effective sample size")
 def test_rows_are_resumed_and_tabulated(small, monkeypatch):
     settings = ["mle", "refined"]
-    rows = refine.run("small", settings, 2, 1, results=small)
+    rows = refine.run("small", settings, 2, 1, 200, results=small)
     monkeypatch.setattr(refine, "run_once", None)  # nothing is measured again
-    assert str(refine.run("small", settings, 2, 1, results=small)) == str(rows)
+    assert str(refine.run("small", settings, 2, 1, 200, results=small)) == str(rows)
     text = refine.table(rows)
     assert text.count("| refined | 2 |") == 1 and "±" in text and "valid" not in text
     refine.plot({"small": rows}, small / "figure.png")
