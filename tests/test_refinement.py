@@ -846,16 +846,28 @@ def test_a_failed_refinement_leaves_the_estimator_as_it_was(refined):
     gan = copy.deepcopy(refined)
     state = dict(vars(gan))
     gan.set_params(refiner=small(Failing(ValueError("broken"))))
-    for method in (gan.refine, gan.fit):
-        with pytest.raises(ValueError, match="broken"):
-            method(words(50))
-        assert {k: v for k, v in vars(gan).items() if k != "refiner"} == {
-            k: v for k, v in state.items() if k != "refiner"
-        }
-    fresh = tiny(refiner=small(Failing(ValueError("broken")), n_samples=50))
     with pytest.raises(ValueError, match="broken"):
-        fresh.fit(NAMES)
-    assert not [key for key in vars(fresh) if key.endswith("_")]
+        gan.refine(words(50))
+    assert {k: v for k, v in vars(gan).items() if k != "refiner"} == {
+        k: v for k, v in state.items() if k != "refiner"
+    }
+
+
+def test_a_trained_generator_survives_a_failed_refinement():
+    gan = tiny(refiner=small(Failing(ValueError("broken")), n_samples=50))
+    with pytest.raises(ValueError, match="broken") as caught:
+        gan.fit(NAMES)
+    assert "correct `refiner` and call refine(X)" in caught.value.__notes__[0]
+    assert gan.refiner_ is None
+    np.testing.assert_array_equal(gan.score_samples(NAMES), tiny().fit(NAMES).score_samples(NAMES))
+    with pytest.raises(ValueError, match="refined=True needs a refined distribution"):
+        gan.sample(refined=True)
+    assert gan.set_params(refiner=small(n_samples=50)).refine(NAMES).refiner_ is not None
+
+
+def test_verbose_says_what_came_of_the_refinement(capsys):
+    held(WRONG, refiner=small(n_samples=50), verbose=1)
+    assert "refined: beta " in capsys.readouterr().out
 
 
 class Silent(ClassifierMixin, BaseEstimator):

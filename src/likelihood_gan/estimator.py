@@ -221,7 +221,8 @@ class LikelihoodGAN(SequenceDistribution, DensityMixin, BaseEstimator):
         Raises
         ------
         TypeError, ValueError
-            If a parameter, the data or a plug-in is not as promised; the estimator is unchanged.
+            If a parameter, the data or a plug-in is not as promised; the estimator is unchanged. If
+            only the refined distribution could not be fitted, it holds the trained generator.
         FloatingPointError
             If training diverged. The estimator then holds the last good epoch, if there was one.
         """
@@ -275,15 +276,16 @@ class LikelihoodGAN(SequenceDistribution, DensityMixin, BaseEstimator):
             watchers=[functools.partial(callback, view) for callback in self._watchers()],
             rng=rng,
         )
-        refiner = None
-        if self.refiner is not None and run.stopped_by is None:
-            try:
-                refiner = view._fit_refiner(self.refiner, rows, shares, random_state)
-            except KeyboardInterrupt as reason:  # the generator is finished, keep it
-                run.stopped_by = reason
         if run.history or not isinstance(run.stopped_by, FloatingPointError):
             become_fitted(self, run)
-            self.refiner_ = refiner
+        if self.refiner is not None and run.stopped_by is None:
+            try:
+                self.refiner_ = self._fit_refiner(self.refiner, rows, shares, random_state)
+            except KeyboardInterrupt as reason:
+                run.stopped_by = reason
+            except Exception as error:
+                error.add_note("the generator is trained: correct `refiner` and call refine(X)")
+                raise
         _report(run)
         return self
 
@@ -611,7 +613,7 @@ class LikelihoodGAN(SequenceDistribution, DensityMixin, BaseEstimator):
         """Fit a clone of the refiner to this estimator's generator."""
         sequences = self.vocabulary_.decode(pad(rows))
         held_out = set(self.held_out_)
-        return clone(refiner).fit(
+        refiner = clone(refiner).fit(
             sequences,
             np.asarray(shares),
             np.array([sequence in held_out for sequence in sequences]),
@@ -622,6 +624,12 @@ class LikelihoodGAN(SequenceDistribution, DensityMixin, BaseEstimator):
             random_state,
             self.max_len_,
         )
+        if self.verbose:
+            print(
+                f"refined: beta {refiner.beta_:g}, held-out nats {refiner.gain_:+.3f}, "
+                f"effective sample size {refiner.effective_sample_size_:.2f}"
+            )
+        return refiner
 
 
 def _report(run: Run) -> None:
