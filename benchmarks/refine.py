@@ -152,7 +152,7 @@ def tempered(value, task, seed):
 SETTINGS = {
     "mle": member,
     "refined": lambda t, s: refine(member(t, s), t, s),
-    "refined, without log p": lambda t, s: refine(member(t, s), t, s, use_log_prob=False),
+    "refined, with log p": lambda t, s: refine(member(t, s), t, s, use_log_prob=True),
     "refined, MH": lambda t, s: refine(member(t, s), t, s, sampler="mh"),
     "refined, convolutions": lambda t, s: refine(
         member(t, s), t, s, classifier=DiscriminatorClassifier(random_state=s)
@@ -174,7 +174,7 @@ SETTINGS = {
     "mle, longer": longer,
     "distilled": lambda t, s: distilled(t, s, refined=True),
     "self-distilled": lambda t, s: distilled(t, s, refined=False),
-} | {f"mle, temperature {v}": functools.partial(tempered, v) for v in (0.8, 0.9, 1.1)}
+} | {f"mle, temperature {v}": functools.partial(tempered, v) for v in (0.9, 1.1)}
 
 
 @functools.lru_cache(maxsize=1)

@@ -269,7 +269,7 @@ def test_refines_a_generator_that_knows_no_bigrams(kind):
     neural = tiny(
         discriminator_params={"hidden_size": 8, "n_layers": 2}, learning_rate=0.02, max_epochs=15
     )
-    refiner = Refiner(neural, n_samples=600, use_log_prob=False)
+    refiner = Refiner(neural, n_samples=600)
     refiner.fit(data, weights, held_out, propose, None, rng)
     assert refiner.gain_ > 0.2
     assert np.subtract(*refiner.log_weight([kind("bbb"), kind("aaa")], None)) > 1

@@ -165,7 +165,8 @@ def proposals(rng):
 def on_a_list(function, **params):
     """Refine P by a list that holds every word once."""
     rng = np.random.RandomState(0)
-    refiner = Refiner(Known(function), **({"Cs": None, "n_errors": 0} | params))
+    params = {"Cs": None, "n_errors": 0, "use_log_prob": True} | params
+    refiner = Refiner(Known(function), **params)
     held_out = np.arange(len(SHORT) + 1) < len(SHORT)
     return refiner.fit(
         [*SHORT, "aaaa"], np.ones(len(SHORT) + 1), held_out, proposals(rng), log_prob, rng
@@ -230,7 +231,7 @@ def test_the_log_probability_is_left_out_where_it_misleads():
     assert on_a_list(true_logit).coef_[1] != 0
     assert on_a_list(true_logit, use_log_prob=False).coef_[1] == 0
     assert on_a_list(true_logit, cv=3).coef_[1] == 0
-    assert known_refiner().coef_[1] == 0  # frequencies
+    assert known_refiner(use_log_prob=True).coef_[1] == 0  # frequencies
 
 
 def test_sequences_without_probability_weigh_no_more_than_the_rarest_sample():
@@ -380,7 +381,7 @@ def test_refined_probabilities_of_all_sequences_sum_to_one():
     generator = table(7)
     generator.logits.data[:, 0] += 3
     X = sorted({w for w in words(900) if len(w) <= 3})
-    gan = held(generator, X, small(n_errors=0), max_len=3)
+    gan = held(generator, X, small(n_errors=0, use_log_prob=True), max_len=3)
     everything = ABC.decode(all_rows(N_TOKENS, 9))
     refined = logsumexp(gan.score_samples(everything, refined=True))
     assert np.exp(logsumexp(gan.score_samples(everything))) == pytest.approx(1, abs=1e-3)
@@ -560,7 +561,7 @@ def test_tuples_of_symbols_are_refined_like_strings():
 
 
 def test_what_lies_behind_max_len_does_not_count(refined):
-    gan = copy.deepcopy(refined).set_params(refiner=small())
+    gan = copy.deepcopy(refined).set_params(refiner=small(use_log_prob=True))
     gan.refine([*sorted(set(words(400))), "abcabcabc"])
     assert gan.refiner_.max_len_ == WIDTH
     assert gan.refiner_.coef_[1] != 0

@@ -49,14 +49,12 @@ class Refiner(BaseEstimator):
         p*(x) = p(x) exp(beta l(x)) / Z,   Z = E_p[exp(beta l)].
 
     The classifier is fitted to data against samples. Its logit is calibrated by logistic regression
-    (Platt 1999) on held-out data against other samples, with log p(x) as a second input: where a
-    likely sequence is rarer in the data than the classifier can tell, that says so. Regularisation
-    and beta are those with the highest held-out log-likelihood, E_data[beta l] - log Z. If no gain
-    exceeds `n_errors` of its standard errors, beta is 0: nothing is refined.
+    (Platt 1999) on held-out data against other samples. Regularisation and beta are those with the
+    highest held-out log-likelihood, E_data[beta l] - log Z. If no gain exceeds `n_errors` of its
+    standard errors, beta is 0: nothing is refined.
 
     Where most of what comes next will be known already, as frequencies tell (Good 1953), held-out
-    sequences are compared only with samples that the classifier has not seen, and log p(x) is left
-    out: it would tell those apart that the data happen to hold.
+    sequences are compared only with samples that the classifier has not seen.
 
     Parameters
     ----------
@@ -64,9 +62,11 @@ class Refiner(BaseEstimator):
         Fitted to a list of sequences, with `decision_function` or `predict_proba`; usually a pipeline
         that begins with a vectorizer. It is cloned. None is logistic regression on hashed 1- to
         5-grams.
-    use_log_prob : bool, default=True
-        Calibrate with log p(x), too. It is left out as said above, and without held-out sequences or
-        with `cv`: a generator gives more to what it has learnt by heart.
+    use_log_prob : bool, default=False
+        Calibrate with log p(x), too. On lists of distinct sequences that adds to the held-out
+        likelihood, and fewer samples are copies of the data; but they look less like the data. It is
+        left out where it would tell what the data happen to hold: with frequencies, without held-out
+        sequences and with `cv`.
     Cs : sequence of float or None, default=(0.03, 0.1, 0.3, 1.0)
         Inverse strengths of regularisation to try, if the classifier, or the last step of the
         pipeline, has a parameter `C`. None leaves it as it is.
@@ -127,7 +127,7 @@ class Refiner(BaseEstimator):
         self,
         classifier: Any = None,
         *,
-        use_log_prob: bool = True,
+        use_log_prob: bool = False,
         Cs: Sequence[float] | None = (0.03, 0.1, 0.3, 1.0),
         betas: Sequence[float] = (0.25, 0.5, 0.75, 1.0),
         n_samples: int | None = None,
