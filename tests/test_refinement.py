@@ -29,9 +29,9 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.tree import DecisionTreeClassifier
 
 from likelihood_gan import LikelihoodGAN, Refiner, refinement
+from likelihood_gan.calibration import LogPartition, effective_sample_size, log_partition
 from likelihood_gan.models import Mixture
 from likelihood_gan.ngrams import NGramHasher
-from likelihood_gan.refinement import LogPartition, effective_sample_size, log_partition
 from likelihood_gan.vocabulary import Vocabulary
 
 N_TOKENS, WIDTH = 4, 6

@@ -20,6 +20,7 @@ ORDER = [
     "modules",
     "validation",
     "ngrams",
+    "calibration",
     "refinement",
     "classifiers",
     "metrics",

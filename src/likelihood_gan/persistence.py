@@ -22,9 +22,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 
 from likelihood_gan import models, objectives
+from likelihood_gan.calibration import LogPartition
 from likelihood_gan.fitting import Run
 from likelihood_gan.ngrams import NGramHasher
-from likelihood_gan.refinement import LogPartition, Refiner
+from likelihood_gan.refinement import Refiner
 from likelihood_gan.vocabulary import Vocabulary, pad, sort_symbols
 
 FORMAT = 1

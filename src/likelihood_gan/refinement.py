@@ -10,15 +10,21 @@ import math
 import numbers
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
-from scipy.stats import norm
 from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils.validation import check_is_fitted, check_scalar, has_fit_parameter
 
+from likelihood_gan.calibration import (
+    Choice,
+    choose,
+    effective_sample_size,
+    log_partition,
+    logit,
+)
 from likelihood_gan.ngrams import NGramHasher
 
 Propose = Callable[[int], Sequence[Any]]
@@ -30,14 +36,6 @@ of its first `max_len` symbols, whatever follows."""
 BLOCK = 4096
 """Refined samples that are drawn at a time: bounds the number of proposals in memory."""
 _TRUSTED_SHARE = 0.1
-
-
-class LogPartition(NamedTuple):
-    """Estimate of log Z in nats and its interval."""
-
-    value: float
-    lower: float
-    upper: float
 
 
 class Refiner(BaseEstimator):
@@ -287,7 +285,7 @@ class Refiner(BaseEstimator):
         known: Sequence[Any],
         judged: Sequence[Sequence[Any]],
         log_p: Sequence[np.ndarray],
-    ) -> tuple["_Choice", list[Any]]:
+    ) -> tuple["Choice", list[Any]]:
         """Fit one classifier per fold, let each judge its fold and its share of other samples."""
         out = fold >= 0
         real = np.column_stack([np.empty(out.sum()), log_p[0].clip(self.log_prob_floor_)])
@@ -296,7 +294,7 @@ class Refiner(BaseEstimator):
             fitted.append(_fit_classifier(candidate, data, weights, fold != k, known))
             real[fold[out] == k, 0] = logit(fitted[k], _take(data, fold == k))
             generated.append(np.column_stack([logit(fitted[k], part), log_p[1 + k]]))
-        return _choose(real, weights[out], np.concatenate(generated), self.betas), fitted
+        return choose(real, weights[out], np.concatenate(generated), self.betas), fitted
 
     def _candidates(self, rng: np.random.RandomState) -> Iterator[tuple[float | None, Any]]:
         classifier = self.classifier
@@ -313,45 +311,6 @@ class Refiner(BaseEstimator):
 
     def _cut(self, sequences: Sequence[Any]) -> list[Any]:
         return [sequence[: self.max_len_] for sequence in sequences]
-
-
-def logit(classifier: Any, sequences: Sequence[Any]) -> np.ndarray:
-    """Return the log-odds that a classifier gives each sequence of being real: (n,)."""
-    if hasattr(classifier, "decision_function"):
-        logits = np.asarray(classifier.decision_function(sequences), dtype=np.float64)
-    elif hasattr(classifier, "predict_proba"):
-        p = np.asarray(classifier.predict_proba(sequences), dtype=np.float64)[:, 1]
-        p = p.clip(1e-6, 1 - 1e-6)  # trees say 0 and 1
-        logits = np.log(p) - np.log1p(-p)
-    else:
-        raise TypeError(
-            f"classifier {type(classifier).__name__} has neither decision_function nor "
-            "predict_proba; choose one that has, or wrap it in CalibratedClassifierCV"
-        )
-    if logits.shape != (len(sequences),) or not np.isfinite(logits).all():
-        found = f"shape {logits.shape}" if np.isfinite(logits).all() else "NaN or infinity"
-        raise ValueError(
-            f"classifier {type(classifier).__name__} must give one finite number for each of "
-            f"{len(sequences)} sequences, got {found}; check its features, or choose another"
-        )
-    return logits
-
-
-def log_partition(log_weights: np.ndarray, confidence: float) -> LogPartition:
-    """Return the logarithm of the mean weight with an interval, by the delta method."""
-    n = len(log_weights)
-    highest = log_weights.max()
-    w = np.exp(log_weights - highest)
-    value = float(highest + np.log(w.mean()))
-    error = float(w.std(ddof=1) / w.mean() / math.sqrt(n)) if n > 1 else math.inf
-    z = float(norm.ppf((1 + confidence) / 2))
-    return LogPartition(value, value - z * error, value + z * error)
-
-
-def effective_sample_size(log_weights: np.ndarray) -> float:
-    """(Σ w)² / (n Σ w²), between 0 and 1 (Kong 1992)."""
-    w = np.exp(log_weights - log_weights.max())
-    return float(w.sum() ** 2 / (len(w) * (w**2).sum()))
 
 
 def _share_of_new(weights: np.ndarray) -> float:
@@ -375,60 +334,6 @@ def _deal(
         seen = set(_take(data, fold != k))
         parts[k] = [sample for sample in part if sample not in seen] or part
     return parts
-
-
-class _Choice(NamedTuple):
-    """A calibrated logit and the exponent that serves it best on held-out data."""
-
-    gain: float
-    error: float
-    beta: float
-    coef: tuple[float, float]
-    intercept: float
-    logit_range: tuple[float, float]
-
-
-def _choose(
-    real: np.ndarray, weights: np.ndarray, generated: np.ndarray, betas: Sequence[float]
-) -> _Choice:
-    """Calibrate (logit, log p) of held-out data against samples; choose beta by likelihood."""
-    shares = weights / weights.sum()
-    coef, intercept = _calibrate(real, shares, generated)
-    met = np.concatenate([real[:, 0], generated[:, 0]])
-    logit_range = float(met.min()), float(met.max())
-    choices = []
-    for beta in betas:
-        l_real = beta * (real @ coef + intercept)
-        l_generated = beta * (generated @ coef + intercept)
-        mean = float(shares @ l_real)
-        log_z = log_partition(l_generated, 0.95)
-        # one sequence, or one that outweighs all others, says nothing of its own error
-        spare = 1 - float(shares @ shares)
-        of_mean = math.inf
-        if spare > 1e-9:
-            of_mean = math.sqrt(float((shares**2) @ (l_real - mean) ** 2) / spare)
-        of_log_z = (log_z.upper - log_z.value) / float(norm.ppf(0.975))
-        gain, error = mean - log_z.value, math.hypot(of_mean, of_log_z)
-        choices.append(_Choice(gain, error, beta, coef, intercept, logit_range))
-    return max(choices)
-
-
-def _calibrate(
-    real: np.ndarray, shares: np.ndarray, generated: np.ndarray
-) -> tuple[tuple[float, float], float]:
-    """Fit coefficients and intercept by logistic regression, both classes of equal weight."""
-    X = np.concatenate([real, generated])
-    centre, scale = X.mean(0), X.std(0).clip(1e-12)
-    weight = np.concatenate(
-        [shares * len(X) / 2, np.full(len(generated), len(X) / 2 / len(generated))]
-    )
-    model = LogisticRegression(C=1e6, max_iter=1000)
-    y = np.repeat([1, 0], [len(real), len(generated)])
-    model.fit((X - centre) / scale, y, sample_weight=weight)
-    coef = model.coef_[0] / scale
-    if coef[0] < 0:  # would prefer what the classifier thinks is generated
-        return _calibrate(real * [0, 1], shares, generated * [0, 1])
-    return (float(coef[0]), float(coef[1])), float(model.intercept_[0] - coef @ centre)
 
 
 def _fit_classifier(

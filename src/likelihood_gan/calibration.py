@@ -1,0 +1,113 @@
+"""What the logits of a classifier say: calibrated, weighed by an exponent, and normalised.
+
+How classifiers are fitted and samples drawn is left to `refinement`.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.stats import norm
+from sklearn.linear_model import LogisticRegression
+
+
+class LogPartition(NamedTuple):
+    """Estimate of log Z in nats and its interval."""
+
+    value: float
+    lower: float
+    upper: float
+
+
+class Choice(NamedTuple):
+    """A calibrated logit and the exponent that serves it best on held-out data."""
+
+    gain: float
+    error: float
+    beta: float
+    coef: tuple[float, float]
+    intercept: float
+    logit_range: tuple[float, float]
+
+
+def choose(
+    real: np.ndarray, weights: np.ndarray, generated: np.ndarray, betas: Sequence[float]
+) -> Choice:
+    """Calibrate (logit, log p) of held-out data against samples; choose beta by likelihood."""
+    shares = weights / weights.sum()
+    coef, intercept = _calibrate(real, shares, generated)
+    met = np.concatenate([real[:, 0], generated[:, 0]])
+    logit_range = float(met.min()), float(met.max())
+    choices = []
+    for beta in betas:
+        l_real = beta * (real @ coef + intercept)
+        l_generated = beta * (generated @ coef + intercept)
+        mean = float(shares @ l_real)
+        log_z = log_partition(l_generated, 0.95)
+        # one sequence, or one that outweighs all others, says nothing of its own error
+        spare = 1 - float(shares @ shares)
+        of_mean = math.inf
+        if spare > 1e-9:
+            of_mean = math.sqrt(float((shares**2) @ (l_real - mean) ** 2) / spare)
+        of_log_z = (log_z.upper - log_z.value) / float(norm.ppf(0.975))
+        gain, error = mean - log_z.value, math.hypot(of_mean, of_log_z)
+        choices.append(Choice(gain, error, beta, coef, intercept, logit_range))
+    return max(choices)
+
+
+def logit(classifier: Any, sequences: Sequence[Any]) -> np.ndarray:
+    """Return the log-odds that a classifier gives each sequence of being real: (n,)."""
+    if hasattr(classifier, "decision_function"):
+        logits = np.asarray(classifier.decision_function(sequences), dtype=np.float64)
+    elif hasattr(classifier, "predict_proba"):
+        p = np.asarray(classifier.predict_proba(sequences), dtype=np.float64)[:, 1]
+        p = p.clip(1e-6, 1 - 1e-6)  # trees say 0 and 1
+        logits = np.log(p) - np.log1p(-p)
+    else:
+        raise TypeError(
+            f"classifier {type(classifier).__name__} has neither decision_function nor "
+            "predict_proba; choose one that has, or wrap it in CalibratedClassifierCV"
+        )
+    if logits.shape != (len(sequences),) or not np.isfinite(logits).all():
+        found = f"shape {logits.shape}" if np.isfinite(logits).all() else "NaN or infinity"
+        raise ValueError(
+            f"classifier {type(classifier).__name__} must give one finite number for each of "
+            f"{len(sequences)} sequences, got {found}; check its features, or choose another"
+        )
+    return logits
+
+
+def log_partition(log_weights: np.ndarray, confidence: float) -> LogPartition:
+    """Return the logarithm of the mean weight with an interval, by the delta method."""
+    n = len(log_weights)
+    highest = log_weights.max()
+    w = np.exp(log_weights - highest)
+    value = float(highest + np.log(w.mean()))
+    error = float(w.std(ddof=1) / w.mean() / math.sqrt(n)) if n > 1 else math.inf
+    z = float(norm.ppf((1 + confidence) / 2))
+    return LogPartition(value, value - z * error, value + z * error)
+
+
+def effective_sample_size(log_weights: np.ndarray) -> float:
+    """(Σ w)² / (n Σ w²), between 0 and 1 (Kong 1992)."""
+    w = np.exp(log_weights - log_weights.max())
+    return float(w.sum() ** 2 / (len(w) * (w**2).sum()))
+
+
+def _calibrate(
+    real: np.ndarray, shares: np.ndarray, generated: np.ndarray
+) -> tuple[tuple[float, float], float]:
+    """Fit coefficients and intercept by logistic regression, both classes of equal weight."""
+    X = np.concatenate([real, generated])
+    centre, scale = X.mean(0), X.std(0).clip(1e-12)
+    weight = np.concatenate(
+        [shares * len(X) / 2, np.full(len(generated), len(X) / 2 / len(generated))]
+    )
+    model = LogisticRegression(C=1e6, max_iter=1000)
+    y = np.repeat([1, 0], [len(real), len(generated)])
+    model.fit((X - centre) / scale, y, sample_weight=weight)
+    coef = model.coef_[0] / scale
+    if coef[0] < 0:  # would prefer what the classifier thinks is generated
+        return _calibrate(real * [0, 1], shares, generated * [0, 1])
+    return (float(coef[0]), float(coef[1])), float(model.intercept_[0] - coef @ centre)
