@@ -56,8 +56,9 @@ def choose(
     return max(choices)
 
 
-def logit(classifier: Any, sequences: Sequence[Any]) -> np.ndarray:
-    """Return the log-odds that a classifier gives each sequence of being real: (n,)."""
+def logit(classifier: Any, sequences: Any) -> np.ndarray:
+    """Return the log-odds that a classifier gives each sequence, or row, of being real: (n,)."""
+    n = sequences.shape[0] if hasattr(sequences, "shape") else len(sequences)
     if hasattr(classifier, "decision_function"):
         logits = np.asarray(classifier.decision_function(sequences), dtype=np.float64)
     elif hasattr(classifier, "predict_proba"):
@@ -69,11 +70,11 @@ def logit(classifier: Any, sequences: Sequence[Any]) -> np.ndarray:
             f"classifier {type(classifier).__name__} has neither decision_function nor "
             "predict_proba; choose one that has, or wrap it in CalibratedClassifierCV"
         )
-    if logits.shape != (len(sequences),) or not np.isfinite(logits).all():
+    if logits.shape != (n,) or not np.isfinite(logits).all():
         found = f"shape {logits.shape}" if np.isfinite(logits).all() else "NaN or infinity"
         raise ValueError(
             f"classifier {type(classifier).__name__} must give one finite number for each of "
-            f"{len(sequences)} sequences, got {found}; check its features, or choose another"
+            f"{n} sequences, got {found}; check its features, or choose another"
         )
     return logits
 

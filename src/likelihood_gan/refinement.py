@@ -204,10 +204,7 @@ class Refiner(BaseEstimator):
         if self.use_log_prob and cv is None and not repeating:
             log_p = [log_prob(_take(data, fold >= 0)), *map(log_prob, judged)]
             self.log_prob_floor_ = float(np.concatenate(log_p[1:]).min())
-        tried = (
-            (*self._try(candidate, data, weights, fold, known, judged, log_p), C)
-            for C, candidate in self._candidates(rng)
-        )
+        tried = self._try(rng, data, weights, fold, known, judged, log_p)
         choice, self.classifiers_, self.C_ = max(tried, key=lambda found: found[0].gain)
         said = any(choice.coef) and choice.gain > self.n_errors * choice.error
         self.coef_, self.intercept_ = choice.coef, choice.intercept
@@ -278,36 +275,59 @@ class Refiner(BaseEstimator):
 
     def _try(
         self,
-        candidate: Any,
+        rng: np.random.RandomState,
         data: Sequence[Any],
         weights: np.ndarray,
         fold: np.ndarray,
         known: Sequence[Any],
         judged: Sequence[Sequence[Any]],
         log_p: Sequence[np.ndarray],
-    ) -> tuple["Choice", list[Any]]:
-        """Fit one classifier per fold, let each judge its fold and its share of other samples."""
-        out = fold >= 0
-        real = np.column_stack([np.empty(out.sum()), log_p[0].clip(self.log_prob_floor_)])
-        fitted, generated = [], []
-        for k, part in enumerate(judged):
-            fitted.append(_fit_classifier(candidate, data, weights, fold != k, known))
-            real[fold[out] == k, 0] = logit(fitted[k], _take(data, fold == k))
-            generated.append(np.column_stack([logit(fitted[k], part), log_p[1 + k]]))
-        return choose(real, weights[out], np.concatenate(generated), self.betas), fitted
-
-    def _candidates(self, rng: np.random.RandomState) -> Iterator[tuple[float | None, Any]]:
+    ) -> Iterator[tuple[Choice, list[Any], float | None]]:
+        """For every C, fit one classifier per fold; it judges its fold and its share of samples."""
         classifier = self.classifier
         if classifier is None:  # in the dual, 30 times faster than by LBFGS, and as good
             judge = LogisticRegression(solver="liblinear", dual=True, tol=0.01, max_iter=1000)
             classifier = make_pipeline(NGramHasher(), judge)
         classifier = _seeded(clone(classifier), rng)
-        name = f"{classifier.steps[-1][0]}__C" if isinstance(classifier, Pipeline) else "C"
-        if self.Cs is None or name not in classifier.get_params():
-            yield None, classifier
-            return
-        for C in self.Cs:
-            yield C, clone(classifier).set_params(**{name: C})
+        found: dict[float | None, list[Any]] = {}
+        for k, part in enumerate(judged):
+            X, y, w = _learning_set(data, weights, fold != k, known)
+            for C, *result in self._fit_all(classifier, X, y, w, _take(data, fold == k), part):
+                found.setdefault(C, []).append(result)
+        out = fold >= 0
+        for C, folds in found.items():
+            fitted, of_real, of_generated = zip(*folds, strict=True)
+            real = np.column_stack([np.empty(out.sum()), log_p[0].clip(self.log_prob_floor_)])
+            for k, logits in enumerate(of_real):
+                real[fold[out] == k, 0] = logits
+            parts = zip(of_generated, log_p[1:], strict=True)
+            generated = np.concatenate([np.column_stack(part) for part in parts])
+            yield choose(real, weights[out], generated, self.betas), list(fitted), C
+
+    def _fit_all(
+        self, classifier: Any, X: Any, y: np.ndarray, w: np.ndarray | None, *unseen: Any
+    ) -> Iterator[tuple[Any, ...]]:
+        """Yield C, the fitted classifier and its logits of unseen lists; features are made once."""
+        front, last = None, classifier
+        if isinstance(classifier, Pipeline) and len(classifier.steps) > 1:
+            front, last = clone(classifier[:-1]), classifier[-1]
+            X = front.fit_transform(X, y)
+            unseen = tuple(map(front.transform, unseen))
+        weighing = {}
+        if w is not None:
+            if not has_fit_parameter(last, "sample_weight"):
+                raise ValueError(
+                    f"the data are weighted, but {type(last).__name__}.fit takes no sample_weight; "
+                    "choose another classifier, or give every sequence once"
+                )
+            weighing = {"sample_weight": w}
+        tuned = self.Cs is not None and "C" in last.get_params()
+        for C in self.Cs if tuned else (None,):  # type: ignore[union-attr]
+            judge = clone(last).set_params(**{"C": C} if tuned else {}).fit(X, y, **weighing)
+            whole = judge
+            if front is not None:
+                whole = Pipeline([*front.steps, (classifier.steps[-1][0], judge)])
+            yield C, whole, *(logit(judge, features) for features in unseen)
 
     def _cut(self, sequences: Sequence[Any]) -> list[Any]:
         return [sequence[: self.max_len_] for sequence in sequences]
@@ -336,25 +356,16 @@ def _deal(
     return parts
 
 
-def _fit_classifier(
-    candidate: Any, data: Sequence[Any], weights: np.ndarray, use: np.ndarray, generated: Sequence
-) -> Any:
-    """Fit a clone to the chosen data against samples; classes 1 and 0."""
+def _learning_set(
+    data: Sequence[Any], weights: np.ndarray, use: np.ndarray, generated: Sequence[Any]
+) -> tuple[list[Any], np.ndarray, np.ndarray | None]:
+    """Put the chosen data (1) and samples (0) together: sequences, classes and weights, if any."""
     X = [*_take(data, use), *generated]
     y = np.repeat([1, 0], [use.sum(), len(generated)])
     w = weights[use] / weights[use].mean()
-    classifier = clone(candidate)
     if w.min() == w.max():
-        return classifier.fit(X, y)
-    w = np.concatenate([w, np.ones(len(generated))])
-    last = classifier.steps[-1] if isinstance(classifier, Pipeline) else (None, classifier)
-    if not has_fit_parameter(last[1], "sample_weight"):
-        raise ValueError(
-            f"the data are weighted, but {type(last[1]).__name__}.fit takes no sample_weight; "
-            "choose another classifier, or give every sequence once"
-        )
-    name = "sample_weight" if last[0] is None else f"{last[0]}__sample_weight"
-    return classifier.fit(X, y, **{name: w})
+        return X, y, None
+    return X, y, np.concatenate([w, np.ones(len(generated))])
 
 
 def _seeded(classifier: Any, rng: np.random.RandomState) -> Any:
