@@ -888,6 +888,7 @@ class Silent(ClassifierMixin, BaseEstimator):
         ({"cv": 1}, ValueError, "cv == 1, must be >= 2"),
         ({"cv": 51}, ValueError, "cv=51 folds, but there are only 4 distinct sequences; pass more"),
         ({"confidence": 1}, ValueError, "confidence == 1, must be < 1"),
+        ({"min_effective_sample_size": 2}, ValueError, "min_effective_sample_size == 2, must be <= 1"),
         ({"n_errors": "two"}, TypeError, "n_errors must be an instance of"),
         ({"betas": ()}, ValueError, r"betas must be a sequence of positive numbers, got \(\)"),
         ({"betas": (0.5, 0)}, ValueError, r"betas must be a sequence of positive .* \(0.5, 0\)"),
@@ -1025,3 +1026,14 @@ def test_no_logit_counts_more_than_those_that_the_calibration_met():
     huge = refiner.log_weight(["b"], log_prob)
     refiner.classifiers_ = [Known(lambda word: 1e4)]
     assert huge == refiner.log_weight(["b"], log_prob)
+
+
+def test_an_exponent_that_leaves_few_proposals_comes_last():
+    def chosen(least):
+        return known_refiner(betas=(0.25, 1.0), min_effective_sample_size=least)
+
+    sizes = {b: known_refiner(betas=(b,)).effective_sample_size_ for b in (0.25, 1.0)}
+    assert sizes[1.0] < sizes[0.25]
+    assert chosen(0.0).beta_ == 1.0
+    assert chosen((sizes[1.0] + sizes[0.25]) / 2).beta_ == 0.25
+    assert chosen(1.0).beta_ == 1.0  # none has as much: the gain decides

@@ -21,8 +21,9 @@ class LogPartition(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """A calibrated logit and the exponent that serves it best on held-out data."""
+    """A calibrated logit and an exponent; of two, the greater one serves held-out data better."""
 
+    trusted: bool
     gain: float
     error: float
     beta: float
@@ -32,9 +33,16 @@ class Choice(NamedTuple):
 
 
 def choose(
-    real: np.ndarray, weights: np.ndarray, generated: np.ndarray, betas: Sequence[float]
+    real: np.ndarray,
+    weights: np.ndarray,
+    generated: np.ndarray,
+    betas: Sequence[float],
+    least: float,
 ) -> Choice:
-    """Calibrate (logit, log p) of held-out data against samples; choose beta by likelihood."""
+    """Calibrate (logit, log p) of held-out data against samples; choose beta by likelihood.
+
+    An exponent that leaves an effective sample size below `least` comes last.
+    """
     shares = weights / weights.sum()
     coef, intercept = _calibrate(real, shares, generated)
     met = np.concatenate([real[:, 0], generated[:, 0]])
@@ -52,7 +60,8 @@ def choose(
             of_mean = math.sqrt(float((shares**2) @ (l_real - mean) ** 2) / spare)
         of_log_z = (log_z.upper - log_z.value) / float(norm.ppf(0.975))
         gain, error = mean - log_z.value, math.hypot(of_mean, of_log_z)
-        choices.append(Choice(gain, error, beta, coef, intercept, logit_range))
+        trusted = effective_sample_size(l_generated) >= least
+        choices.append(Choice(trusted, gain, error, beta, coef, intercept, logit_range))
     return max(choices)
 
 

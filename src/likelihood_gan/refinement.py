@@ -70,6 +70,9 @@ class Refiner(BaseEstimator):
         pipeline, has a parameter `C`. None leaves it as it is.
     betas : sequence of float, default=(0.25, 0.5, 0.75, 1.0)
         Exponents to try. A lower one moves less, but keeps more of the effective sample size.
+    min_effective_sample_size : float, default=0.2
+        Exponents and strengths that leave less come last, whatever they gain: few proposals would
+        carry all the weight.
     n_samples : int or None, default=None
         Samples of the generator that the classifier learns from; None is twice the number of distinct
         sequences, and at least 20,000. As many again calibrate it and choose beta, and as many
@@ -128,6 +131,7 @@ class Refiner(BaseEstimator):
         use_log_prob: bool = False,
         Cs: Sequence[float] | None = (0.03, 0.1, 0.3, 1.0),
         betas: Sequence[float] = (0.25, 0.5, 0.75, 1.0),
+        min_effective_sample_size: float = 0.2,
         n_samples: int | None = None,
         cv: int | None = None,
         n_errors: float = 2.0,
@@ -139,6 +143,7 @@ class Refiner(BaseEstimator):
         self.use_log_prob = use_log_prob
         self.Cs = Cs
         self.betas = betas
+        self.min_effective_sample_size = min_effective_sample_size
         self.n_samples = n_samples
         self.cv = cv
         self.n_errors = n_errors
@@ -205,7 +210,7 @@ class Refiner(BaseEstimator):
             log_p = [log_prob(_take(data, fold >= 0)), *map(log_prob, judged)]
             self.log_prob_floor_ = float(np.concatenate(log_p[1:]).min())
         tried = self._try(rng, data, weights, fold, known, judged, log_p)
-        choice, self.classifiers_, self.C_ = max(tried, key=lambda found: found[0].gain)
+        choice, self.classifiers_, self.C_ = max(tried, key=lambda found: found[0])
         said = any(choice.coef) and choice.gain > self.n_errors * choice.error
         self.coef_, self.intercept_ = choice.coef, choice.intercept
         self.logit_range_ = choice.logit_range
@@ -261,6 +266,8 @@ class Refiner(BaseEstimator):
         open_interval = dict(min_val=0, max_val=1, include_boundaries="neither")
         check_scalar(self.confidence, "confidence", numbers.Real, **open_interval)
         check_scalar(self.n_errors, "n_errors", numbers.Real)
+        share = self.min_effective_sample_size
+        check_scalar(share, "min_effective_sample_size", numbers.Real, min_val=0, max_val=1)
         for name in ("betas", "Cs"):
             values = getattr(self, name)
             if name == "Cs" and values is None:
@@ -294,7 +301,7 @@ class Refiner(BaseEstimator):
             X, y, w = _learning_set(data, weights, fold != k, known)
             for C, *result in self._fit_all(classifier, X, y, w, _take(data, fold == k), part):
                 found.setdefault(C, []).append(result)
-        out = fold >= 0
+        out, least = fold >= 0, self.min_effective_sample_size
         for C, folds in found.items():
             fitted, of_real, of_generated = zip(*folds, strict=True)
             real = np.column_stack([np.empty(out.sum()), log_p[0].clip(self.log_prob_floor_)])
@@ -302,7 +309,7 @@ class Refiner(BaseEstimator):
                 real[fold[out] == k, 0] = logits
             parts = zip(of_generated, log_p[1:], strict=True)
             generated = np.concatenate([np.column_stack(part) for part in parts])
-            yield choose(real, weights[out], generated, self.betas), list(fitted), C
+            yield choose(real, weights[out], generated, self.betas, least), list(fitted), C
 
     def _fit_all(
         self, classifier: Any, X: Any, y: np.ndarray, w: np.ndarray | None, *unseen: Any
