@@ -373,7 +373,7 @@ def test_the_estimators_refined_samples_follow_the_enumerated_distribution(refin
     gan.refiner_.set_params(sampler=sampler, n_proposals=32)
     p_star = refined_law(gan)
     assert worst_error(gan.sample(3000, refined=True, random_state=0), p_star) < 6
-    assert worst_error(gan.sample(3000, random_state=0), p_star) > 10
+    assert worst_error(gan.sample(3000, random_state=0), p_star) > 7
 
 
 def test_refined_probabilities_of_all_sequences_sum_to_one():
