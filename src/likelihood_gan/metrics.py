@@ -268,7 +268,8 @@ def two_sample_auc(
     folds = PredefinedSplit(_folds(X, y, cv, check_random_state(random_state)))
     if classifier is None:  # to hash the n-grams learns nothing, so once for all folds will do
         X = NGramHasher((1, 4), 2**16).transform(X)
-        classifier = LogisticRegression(C=0.1, max_iter=1000)
+        fast = dict(solver="liblinear", dual=True, tol=0.01, random_state=0)
+        classifier = LogisticRegression(C=0.1, max_iter=1000, **fast)
     methods = [m for m in ("decision_function", "predict_proba") if hasattr(classifier, m)]
     if not methods:
         raise TypeError(

@@ -70,7 +70,7 @@ class Refiner(BaseEstimator):
         pipeline, has a parameter `C`. None leaves it as it is.
     betas : sequence of float, default=(0.25, 0.5, 0.75, 1.0)
         Exponents to try. A lower one moves less, but keeps more of the effective sample size.
-    min_effective_sample_size : float, default=0.2
+    min_effective_sample_size : float, default=0.3
         Exponents and strengths that leave less come last, whatever they gain: few proposals would
         carry all the weight.
     n_samples : int or None, default=None
@@ -131,7 +131,7 @@ class Refiner(BaseEstimator):
         use_log_prob: bool = False,
         Cs: Sequence[float] | None = (0.03, 0.1, 0.3, 1.0),
         betas: Sequence[float] = (0.25, 0.5, 0.75, 1.0),
-        min_effective_sample_size: float = 0.2,
+        min_effective_sample_size: float = 0.3,
         n_samples: int | None = None,
         cv: int | None = None,
         n_errors: float = 2.0,
