@@ -151,7 +151,8 @@ P_STAR /= P_STAR.sum()
 def known_refiner(seed=0, function=true_logit, **params):
     """Refine P, whose data are exactly P_STAR, with a classifier that knows their ratio."""
     rng = np.random.RandomState(seed)
-    refiner = Refiner(Known(function), **({"Cs": None, "n_samples": 500, "n_errors": 0} | params))
+    every = dict(Cs=None, n_errors=0, min_effective_sample_size=0)
+    refiner = Refiner(Known(function), **(every | {"n_samples": 500} | params))
     held_out = np.arange(len(SHORT) + 1) < len(SHORT)
     data, weights = [*SHORT, "aaaa"], np.append(P_STAR, 1e-9)  # a last one to learn from
     return refiner.fit(data, weights, held_out, proposals(rng), log_prob, rng)
@@ -165,7 +166,8 @@ def proposals(rng):
 def on_a_list(function, **params):
     """Refine P by a list that holds every word once."""
     rng = np.random.RandomState(0)
-    params = {"Cs": None, "n_errors": 0, "use_log_prob": True} | params
+    every = dict(Cs=None, n_errors=0, min_effective_sample_size=0)
+    params = every | {"use_log_prob": True} | params
     refiner = Refiner(Known(function), **params)
     held_out = np.arange(len(SHORT) + 1) < len(SHORT)
     return refiner.fit(
