@@ -113,6 +113,20 @@ def test_many_sequences_are_scored_by_their_prefix_tree_and_equally(fitted, monk
     assert found == [2000]  # too few to look for what they share
 
 
+def test_a_generator_that_scores_in_its_own_way_is_asked_for_it(monkeypatch):
+    class Whole(Bigram):
+        def log_prob(self, tokens):
+            return super().log_prob(tokens)
+
+    monkeypatch.setattr(prefix_tree, "log_probs", None)
+    nothing = dict(pretrain_epochs=0, max_epochs=0, objective="mle", early_stopping=False)
+    gan = LikelihoodGAN(Whole(4), vocabulary="abc", max_len=5, **nothing).fit(["abc"])
+    assert np.isfinite(gan.score_samples(["ab", "abc"] * 500)).all()
+    gan = LikelihoodGAN(Bigram(4), vocabulary="abc", max_len=5, **nothing).fit(["abc"])
+    with pytest.raises(TypeError):  # this one goes by steps either way
+        gan.score_samples(["ab", "abc"] * 500)
+
+
 def test_a_corpus_that_does_not_fit_into_memory_is_scored(fitted, names, monkeypatch):
     expected = fitted.score_samples(names)
     monkeypatch.setattr(validation, "CHUNK", 7)

@@ -17,10 +17,11 @@ from sklearn.utils.validation import check_is_fitted, check_scalar
 from torch import Tensor
 
 from likelihood_gan import prefix_tree
+from likelihood_gan.models import CharLSTM
 from likelihood_gan.modules import device_of, torch_rng
 from likelihood_gan.protocols import GeneratorModule, call_with_rng, checked_sample, has_step
 from likelihood_gan.refinement import Refiner
-from likelihood_gan.sampling import sample_by_steps
+from likelihood_gan.sampling import Autoregressive, sample_by_steps
 from likelihood_gan.training import evaluating, log_probs, logits
 from likelihood_gan.validation import check_chunks, check_sequences, check_weights
 from likelihood_gan.vocabulary import Vocabulary, is_text
@@ -295,7 +296,7 @@ class SequenceDistribution:
         """Score rows of tokens: by their prefix tree if that has much fewer nodes than symbols."""
         generator = self.generator_
         on_cpu = device_of(generator).type == "cpu"
-        if on_cpu and len(tokens) >= MANY and has_step(generator) and _worth_sharing(tokens):
+        if on_cpu and len(tokens) >= MANY and _steps_cost_little(generator) and _shared(tokens):
             with evaluating(generator):
                 return prefix_tree.log_probs(generator, tokens).numpy()
         return self._apply(generator, log_probs, tokens)
@@ -359,7 +360,13 @@ class SequenceDistribution:
             )
 
 
-def _worth_sharing(tokens: Tensor) -> bool:
+def _steps_cost_little(generator: GeneratorModule) -> bool:
+    """Tell whether scoring by steps is no detour; a Transformer may read all it has read again."""
+    inherited = getattr(type(generator), "log_prob", None) is Autoregressive.log_prob
+    return has_step(generator) and (inherited or isinstance(generator, CharLSTM))
+
+
+def _shared(tokens: Tensor) -> bool:
     return prefix_tree.sharing(tokens) > 2  # a step costs more than a position of a whole row
 
 
