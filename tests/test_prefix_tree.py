@@ -8,6 +8,7 @@ from torch import nn
 
 from likelihood_gan import Autoregressive, CharLSTM, prefix_tree
 from likelihood_gan.prefix_tree import log_probs, sample, sample_counts
+from likelihood_gan.vocabulary import Vocabulary
 
 N_TOKENS, WIDTH = 4, 3
 MANY = 10**12
@@ -282,3 +283,12 @@ def test_everything_stays_on_the_device_of_rng_cuda():
     torch.testing.assert_close(log_probs(model, tokens), found, atol=1e-4, rtol=1e-4)
     rows = all_rows(N_TOKENS, WIDTH)
     assert_distribution(tokens.cpu(), rows, model.log_prob(rows.cuda()).detach().exp().cpu())
+
+
+def test_sharing_is_the_number_of_symbols_for_each_distinct_prefix():
+    words = ["abc", "abd", "ab", "", "b", "abc"]
+    rows = Vocabulary("abcd").encode_rows(words)
+    prefixes = {word[:i] for word in words for i in range(len(word) + 1)}
+    n_symbols = sum(len(word) + 1 for word in words)  # END included
+    assert prefix_tree.sharing(rows) == n_symbols / len(prefixes)
+    assert prefix_tree.sharing(rows[:1]) == 1
