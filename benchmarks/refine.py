@@ -133,13 +133,17 @@ def distilled(task, seed, refined):
     return teacher.distill(split.fit, sample_weight=split.weights)
 
 
-def longer(task, seed):
-    """Train by maximum likelihood for as many steps as a distilled generator is trained."""
+def changed(task, seed, **parameters):
+    """Train by maximum likelihood with other parameters."""
     split = TASKS[task](seed)
-    epochs = 3 * member(task, seed).pretrain_epochs
     gan = LikelihoodGAN(objective="mle", max_epochs=0, random_state=seed)
-    gan.set_params(vocabulary=split.symbols, **split.settings).set_params(pretrain_epochs=epochs)
+    gan.set_params(vocabulary=split.symbols, **split.settings).set_params(**parameters)
     return gan.fit(split.fit, sample_weight=split.weights)
+
+
+def longer(task, seed):
+    """Train for as many steps as a distilled generator is trained."""
+    return changed(task, seed, pretrain_epochs=3 * member(task, seed).pretrain_epochs)
 
 
 def tempered(value, task, seed):
@@ -172,6 +176,11 @@ SETTINGS = {
         larger(t, s), t, s, classifier=with_features(structure), Cs=(0.1, 0.3)
     ),
     "mle, longer": longer,
+    "mle, bf16": lambda t, s: changed(t, s, precision="bf16"),
+    "mle, length buckets": lambda t, s: changed(t, s, length_buckets=True),
+    "mle, bf16 and length buckets": lambda t, s: changed(
+        t, s, precision="bf16", length_buckets=True
+    ),
     "distilled": lambda t, s: distilled(t, s, refined=True),
     "self-distilled": lambda t, s: distilled(t, s, refined=False),
 } | {f"mle, temperature {v}": functools.partial(tempered, v) for v in (0.9, 1.1)}

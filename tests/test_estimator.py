@@ -118,10 +118,15 @@ def test_a_generator_that_scores_in_its_own_way_is_asked_for_it(monkeypatch):
         def log_prob(self, tokens):
             return super().log_prob(tokens)
 
+    class OwnLSTM(CharLSTM):
+        def log_prob(self, tokens):
+            return super().log_prob(tokens)
+
     monkeypatch.setattr(prefix_tree, "log_probs", None)
     nothing = dict(pretrain_epochs=0, max_epochs=0, objective="mle", early_stopping=False)
-    gan = LikelihoodGAN(Whole(4), vocabulary="abc", max_len=5, **nothing).fit(["abc"])
-    assert np.isfinite(gan.score_samples(["ab", "abc"] * 500)).all()
+    for own in (Whole(4), OwnLSTM(4, hidden_size=4)):
+        gan = LikelihoodGAN(own, vocabulary="abc", max_len=5, **nothing).fit(["abc"])
+        assert np.isfinite(gan.score_samples(["ab", "abc"] * 500)).all()
     gan = LikelihoodGAN(Bigram(4), vocabulary="abc", max_len=5, **nothing).fit(["abc"])
     with pytest.raises(TypeError):  # this one goes by steps either way
         gan.score_samples(["ab", "abc"] * 500)

@@ -362,8 +362,8 @@ class SequenceDistribution:
 
 def _steps_cost_little(generator: GeneratorModule) -> bool:
     """Tell whether scoring by steps is no detour; a Transformer may read all it has read again."""
-    inherited = getattr(type(generator), "log_prob", None) is Autoregressive.log_prob
-    return has_step(generator) and (inherited or isinstance(generator, CharLSTM))
+    by_steps = Autoregressive.log_prob, CharLSTM.log_prob
+    return has_step(generator) and getattr(type(generator), "log_prob", None) in by_steps
 
 
 def _shared(tokens: Tensor) -> bool:
