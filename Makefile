@@ -1,10 +1,14 @@
-# Two commands for a fresh machine: `make demo` and `make test`. The rest is for developers.
+# Two commands for a fresh machine: `make demo` and `make test`. `make help` lists the rest.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test doctest test-oldest-sklearn lint types docs docs-code examples clean
+.PHONY: help demo test test-slow doctest test-oldest-sklearn lint types docs docs-code examples clean
+
+# First, so that `make` alone prints it. A target is listed with what stands behind its ##.
+help:  ## print this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 22
 
 # One stamp per set of packages: an install is repeated only when the project file changes.
 $(VENV)/.base: pyproject.toml constraints.txt
@@ -26,35 +30,38 @@ $(VENV)/.dev: $(VENV)/.test
 	$(PIP) -e ".[dev]"
 	touch $@
 
-demo: $(VENV)/.base
+demo: $(VENV)/.base  ## fit on first names, print new ones and scores
 	$(BIN)/python examples/plot_first_names.py
 
-test: $(VENV)/.test
-	$(BIN)/python -m pytest -n auto
+test: $(VENV)/.test  ## the quick tests
+	$(BIN)/python -m pytest -n auto -m "not slow"
 
-doctest: $(VENV)/.test
+test-slow: $(VENV)/.test  ## the tests of the benchmarks and long runs
+	$(BIN)/python -m pytest -n auto -m slow
+
+doctest: $(VENV)/.test  ## the examples in docstrings
 	$(BIN)/python -m pytest -q --doctest-modules src
 
-test-oldest-sklearn: $(VENV)/.oldest-sklearn
+test-oldest-sklearn: $(VENV)/.oldest-sklearn  ## the tests of the estimators with scikit-learn 1.6
 	PYTHONPATH=$(OLDEST_SKLEARN) $(BIN)/python -c "import sklearn as s; print(s.__version__); \
 		assert s.__version__.startswith('1.6.')"
 	PYTHONPATH=$(OLDEST_SKLEARN) $(BIN)/python -m pytest -q tests/test_sklearn.py
 
-lint: $(VENV)/.dev
+lint: $(VENV)/.dev  ## style and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(VENV)/.dev
+types: $(VENV)/.dev  ## type annotations
 	$(BIN)/mypy
 
-docs: $(VENV)/.dev
+docs: $(VENV)/.dev  ## the documentation, which runs the examples
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
-docs-code: $(VENV)/.test
+docs-code: $(VENV)/.test  ## the code in the pages
 	$(BIN)/python docs/run_code.py README.md docs/*.md
 
-examples: $(VENV)/.dev
+examples: $(VENV)/.dev  ## every example as a script
 	for file in examples/*.py; do MPLBACKEND=Agg $(BIN)/python $$file || exit 1; done
 
-clean:
+clean:  ## remove the environment and what was built
 	rm -rf $(VENV) docs/_build docs/generated docs/auto_examples docs/sg_execution_times.rst

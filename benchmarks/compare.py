@@ -1,47 +1,48 @@
 """Every objective, baseline and alternative against the maximum-likelihood control, paired by seed.
 
-    python benchmarks/compare.py run --task names                   # all settings, 5 seeds
-    python benchmarks/compare.py run --task words --epochs 5 --objective mle pooled-kl
-    python benchmarks/compare.py table --task names                 # 95 % intervals, for the docs
-    python benchmarks/compare.py plot --task names                  # quality against diversity
+    python -m benchmarks.compare run --task names                   # all settings, 5 seeds
+    python -m benchmarks.compare run --task words --epochs 5 --objective mle pooled-kl
+    python -m benchmarks.compare table --task names                 # 95 % intervals, for the docs
+    python -m benchmarks.compare plot --task names                  # quality against diversity
 
 A seed decides the split and one maximum-likelihood fit, the start. Every objective goes on from its
 weights for the same number of epochs at the same rate; the control goes on with maximum likelihood.
 A fit is measured twice: "last" is the model of the last epoch, which shows what the objective
 does; "kept" is that of the lowest held-out negative log-likelihood, what early stopping gives.
 Settings "scratch-..." have no start. Rows go to a CSV file one by one; finished ones are not repeated.
+A setting that is only in the file keeps its place in the tables.
 """
 
 import argparse
-import copy
 import functools
 import math
 import time
-from pathlib import Path
 
-import joblib
 import numpy as np
-import report
-import torch
-from alternatives import ALTERNATIVES
-from ngram import fit_ngram
-from results_table import append_row, markdown_table, paired_summary, read_rows
-from tasks import TASKS
-from torch import nn
-from tqdm import tqdm
 
-from likelihood_gan import Autoregressive, LikelihoodGAN, metrics
+from benchmarks import store
+from benchmarks.alternatives import ALTERNATIVES
+from benchmarks.measures import N_SAMPLES, load_judge, measure
+from benchmarks.ngram import fit_ngram
+from benchmarks.objectives import OBJECTIVES
+from benchmarks.starts import (
+    REPORT,
+    Tempered,
+    fit_and_watch,
+    fit_start,
+    go_on,
+    load_start,
+    make_start,
+    prepare,
+    with_generator,
+)
+from benchmarks.tasks import TASKS, load_split
+from likelihood_gan import LikelihoodGAN
 from likelihood_gan.models import Mixture
-from likelihood_gan.objectives import MLE, Likelihood, MaliGAN, Pooled, Reinforce
-from likelihood_gan.objectives import Mixture as MixtureObjective
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "benchmarks" / "results"
-STARTS = RESULTS / "starts"  # not in the repository: what a killed command need not fit again
-FIGURES = ROOT / "docs" / "figures"
-N_SAMPLES = 10_000
 COLUMNS = [  # of the tables; the files have more
     "test_nats",
+    "new_nats",
     "kl_truth_model",
     "kl_model_truth_listed",
     "listed_mass",
@@ -55,74 +56,20 @@ COLUMNS = [  # of the tables; the files have more
     "ess",
     "seconds",
 ]
-
-
-def blind(batch):
-    """`Pooled("kl")` with D = 1/2 everywhere: what its samples do without a discriminator."""
-    return -(batch.real.log_prob.mean() + batch.generated.log_prob.mean()) / 2
-
-
-blind.adversarial = False
-OBJECTIVES = {
-    "mle": MLE(),
-    "likelihood": Likelihood(),
-    "likelihood-power.3": Likelihood(power=0.3),
-    "likelihood-power0": Likelihood(power=0),
-    "likelihood-normalised": Likelihood(length_normalised=True),
-    "mixture-kl": MixtureObjective("kl"),
-    "mixture-js": MixtureObjective("js"),
-    "mixture-reverse_kl": MixtureObjective("reverse_kl"),
-    "mixture-hellinger": MixtureObjective("hellinger"),
-    "pooled-kl": Pooled("kl"),
-    "pooled-js": Pooled("js"),
-    "pooled-js+mle": Pooled("js", mle_weight=1),
-    "pooled-reverse_kl+mle": Pooled("reverse_kl", mle_weight=1),
-    "reinforce": Reinforce(),
-    "maligan": MaliGAN(),
-    "pooled-blind": blind,
-}
 SCRATCH = ["mle", "likelihood", "likelihood-power.3", "likelihood-power0", "likelihood-normalised"]
 PLAIN = ("ess", "seconds")  # of no interest as differences
 TEMPERATURES = [0.7, 0.8, 0.9, 1.1]
 DROPOUTS = [0.1, 0.4, 0.5]  # beside the default, .25
 
 
-class Tempered(Autoregressive, nn.Module):
-    """A generator whose next-symbol log-probabilities are divided by a temperature."""
-
-    def __init__(self, generator, temperature):
-        super().__init__()
-        self.generator, self.temperature = generator, temperature
-
-    def step(self, tokens, state):
-        log_probs, state = self.generator.step(tokens, state)
-        return (log_probs / self.temperature).log_softmax(-1), state
-
-
 # A setting is a function (split, start, seed, epochs) -> {stop: model}.
-
-
-def fit_start(split, seed, weights=None, **generator_params):
-    """Fit by maximum likelihood, as the estimator's defaults do."""
-    gan = LikelihoodGAN(objective="mle", max_epochs=0, random_state=seed)
-    gan.set_params(vocabulary=split.symbols, **split.settings)
-    if generator_params:
-        gan.set_params(generator_params={**(gan.generator_params or {}), **generator_params})
-    return gan.fit(split.fit, sample_weight=split.weights if weights is None else weights)
 
 
 def objective(name):
     """Go on from the start with an objective."""
 
     def fit(split, start, seed, epochs):
-        gan = copy.deepcopy(start).set_params(
-            objective=OBJECTIVES[name],
-            warm_start=True,
-            pretrain_epochs=0,
-            max_epochs=epochs,
-            n_iter_no_change=epochs,
-        )
-        return _fit_and_watch(gan, split)
+        return _both(*go_on(start, split.fit, OBJECTIVES[name], epochs, split.weights))
 
     return fit
 
@@ -132,17 +79,17 @@ def scratch(name):
 
     def fit(split, start, seed, epochs):
         n = split.settings.get("pretrain_epochs", 40)
-        gan = LikelihoodGAN(vocabulary=split.symbols, random_state=seed)
-        gan.set_params(**split.settings)
-        gan.set_params(
+        gan = make_start(
+            split,
+            seed,
             objective=OBJECTIVES[name],
             pretrain_epochs=0,
             discriminator_pretrain_epochs=0,
-            max_epochs=n,
+            adversarial_epochs=n,
             n_iter_no_change=n,
-            learning_rate={1: 0.005, n * 3 // 4 + 1: 0.0005},
+            adversarial_learning_rate={1: 0.005, n * 3 // 4 + 1: 0.0005},
         )
-        return _fit_and_watch(gan, split)
+        return _both(*fit_and_watch(gan, split.fit, split.weights))
 
     return fit
 
@@ -150,7 +97,7 @@ def scratch(name):
 def temperature(value):
     """Sample the start at a temperature; nothing is trained."""
     return lambda split, start, seed, epochs: {
-        "only": _with_generator(start, Tempered(start.generator_, value))
+        "only": with_generator(start, Tempered(start.generator_, value))
     }
 
 
@@ -162,26 +109,27 @@ def start_alone(split, start, seed, epochs):
 def ensemble(split, start, seed, epochs):
     """Mix two independent maximum-likelihood fits of one split."""
     second = fit_start(split, 1000 + seed)
-    return {"only": _with_generator(start, Mixture([start.generator_, second.generator_]))}
+    return {"only": with_generator(start, Mixture([start.generator_, second.generator_]))}
 
 
 def tuned(split, start, seed, epochs):
     """Choose the dropout by held-out likelihood: of sequences, or of people if they are counted."""
     if split.weights is None:
-        fits = [start] + [fit_start(split, seed, dropout=dropout) for dropout in DROPOUTS]
+        fits = [start] + [fit_start(split, seed, generator__dropout=value) for value in DROPOUTS]
         return {"only": min(fits, key=lambda gan: min(r["validation_nll"] for r in gan.history_))}
     trained_on = np.random.default_rng(seed).binomial(split.weights.astype(int), 0.9)
 
     def held_out_score(dropout):
-        gan = fit_start(split, seed, trained_on, dropout=dropout)
+        gan = fit_start(split, seed, trained_on, generator__dropout=dropout)
         return gan.score(split.fit, sample_weight=split.weights - trained_on)
 
-    return {"only": fit_start(split, seed, dropout=max([0.25, *DROPOUTS], key=held_out_score))}
+    best = max([0.25, *DROPOUTS], key=held_out_score)
+    return {"only": fit_start(split, seed, generator__dropout=best)}
 
 
 def as_in_the_report(split, start, seed, epochs):
     """Train by the report's objective and setting: its sizes, rates and 200 epochs."""
-    gan = LikelihoodGAN(**report.SETTING, max_epochs=200, random_state=seed)
+    gan = LikelihoodGAN(**REPORT, adversarial_epochs=200, random_state=seed)
     return {"last": gan.set_params(vocabulary=split.symbols).fit(split.fit)}
 
 
@@ -213,131 +161,43 @@ SETTINGS = (
 )
 
 
-def _fit_and_watch(gan, split):
-    """Fit, and return the model of the last epoch beside the one that early stopping keeps."""
-    last = None
-
-    def watch(estimator, record):
-        nonlocal last
-        last = copy.deepcopy(estimator)
-
-    gan.set_params(callbacks=[watch]).fit(split.fit, sample_weight=split.weights)
-    last.history_ = gan.history_
-    return {"last": last, "kept": gan} if gan.early_stopping else {"last": last}
+def _both(gan, last):
+    """Return the model of the last epoch and, if that is another, the one that is kept."""
+    return {"last": last, "kept": gan} if gan.early_stopping else {"last": gan}
 
 
-def _with_generator(gan, generator):
-    """Return the estimator with another generator over the same symbols."""
-    other = copy.copy(gan)
-    other.generator_ = generator.eval()
-    return other
-
-
-def measure(model, split, judge, seed, n_samples=None):
-    """Return the figures of one model, against sequences that it was not fitted on."""
-    samples = model.sample(n_samples or N_SAMPLES, split.max_len, random_state=seed)
-    figures = {
-        "auc": metrics.two_sample_auc(samples[:5000], split.test, random_state=seed),
-        "bigram_js": metrics.n_gram_divergence(samples, split.test, 2),
-        "trigram_js": metrics.n_gram_divergence(samples, split.test, 3),
-        "frechet": metrics.hashed_frechet_distance(samples, split.test),
-        "length_tv": metrics.length_divergence(samples, split.test),
-        "unique": metrics.uniqueness(samples),
-        "novel": metrics.novelty(samples, split.fit),
-        "coverage": metrics.coverage(samples, split.unseen),
-        "typical_nats": metrics.nll(judge, samples),
-        "test_nats": math.nan,
-        "kl_truth_model": math.nan,
-        "kl_model_truth_listed": math.nan,
-        "listed_mass": math.nan,
-        "valid": math.nan,
-    }
-    if hasattr(model, "score_samples"):
-        figures["test_nats"] = metrics.nll(model, split.unseen)
-        if split.truth is not None:
-            figures |= against_truth(model, split.truth)
-    if split.valid is not None:
-        figures["valid"] = sum(map(split.valid, samples)) / len(samples)
-    return figures
-
-
-def against_truth(model, truth):
-    """Kullback-Leibler divergences in nats, both ways, by summing over all that can happen.
-
-    A model gives some probability to sequences off the list, where the truth has none, so
-    KL(model, truth) is infinite for every model. What is finite says the same in two numbers: the
-    probability of the list, and the divergence of the model given that it stays on the list.
-    """
-    log_q = np.log(list(truth.values()))
-    log_p = model.score_samples(list(truth))
-    log_mass = np.logaddexp.reduce(log_p)
-    return {
-        "kl_truth_model": float((np.exp(log_q) * (log_q - log_p)).sum()),
-        "kl_model_truth_listed": float(
-            (np.exp(log_p - log_mass) * (log_p - log_mass - log_q)).sum()
-        ),
-        "listed_mass": float(np.exp(log_mass)),
-    }
-
-
-def fit_judge(split):
-    """Fit an n-gram model to all real data: a sample that it finds unlikely is not typical."""
-    weights = np.ones(len(split.fit)) if split.weights is None else split.weights
-    both = list(split.fit) + split.test
-    return fit_ngram(both, np.concatenate([weights, np.ones(len(split.test))]), random_state=0)
-
-
-@functools.lru_cache(maxsize=1)
-def load_start(task, seed):
-    """Return the split, its judge and the maximum-likelihood fit of a seed, kept in a file."""
-    torch.set_num_threads(1)
-    split = TASKS[task](seed)
-    path = STARTS / f"{task}-{seed}.safetensors"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fit_start(split, seed).save(path)
-    return split, fit_judge(split), LikelihoodGAN.load(path)
-
-
-def run_once(task, setting, seed, epochs):
+def run_once(setting, seed, task, epochs, n_samples=N_SAMPLES):
     """Fit once and return a row for every model that came of it."""
-    split, judge, start = load_start(task, seed)
+    start = load_start(task, seed)
+    split, judge = load_split(task, seed), load_judge(task, seed)
     started = time.perf_counter()
     models = SETTINGS[setting](split, start, seed, epochs)
     seconds = time.perf_counter() - started
+    histories = [model.history_ for model in models.values() if getattr(model, "history_", [])]
+    ess = histories[0][-1].get("effective_sample_size", math.nan) if histories else math.nan
     rows = []
     for stop, model in models.items():
-        history = getattr(model, "history_", [])
-        ess = history[-1].get("effective_sample_size", math.nan) if history else math.nan
         row = {"setting": setting, "stop": stop, "seed": seed, "epochs": epochs}
-        row |= measure(model, split, judge, seed) | {"ess": ess, "seconds": seconds}
-        rows.append({k: float(f"{v:.5g}") if isinstance(v, float) else v for k, v in row.items()})
+        row |= measure(model, split, judge, seed, n_samples) | {"ess": ess, "seconds": seconds}
+        rows.append(store.rounded(row))
     return rows
 
 
-def run(task, settings, seeds, epochs, n_jobs, results=RESULTS):
+def run(task, settings, seeds, epochs, n_jobs, again=False, n_samples=N_SAMPLES):
     """Do what the result file lacks."""
-    path = results / f"compare-{task}.csv"
-    rows = read_rows(path)
-    if {row["epochs"] for row in rows} - {epochs}:
+    path = store.RESULTS / f"compare-{task}.csv"
+    if {row["epochs"] for row in store.read_rows(path)} - {epochs}:
         raise ValueError(f"{path.name} has rows of other than {epochs} epochs; move it away")
-    done = {(row["setting"], row["seed"]) for row in rows}
-    missing = [(s, seed) for seed in range(seeds) for s in settings if (s, seed) not in done]
-    parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")
-    starts = parallel(joblib.delayed(load_start)(task, seed) for seed in {s for _, s in missing})
-    for _ in tqdm(starts, desc="starts"):
-        pass
-    jobs = [joblib.delayed(run_once)(task, setting, seed, epochs) for setting, seed in missing]
-    for rows in tqdm(parallel(jobs), total=len(jobs), desc=task):
-        for row in rows:
-            append_row(path, row)
-    return read_rows(path)
+    pairs = store.missing(path, settings, seeds, again)
+    prepare(task, {seed for _, seed in pairs}, n_jobs)
+    once = functools.partial(run_once, task=task, epochs=epochs, n_samples=n_samples)
+    return store.append_rows(path, once, pairs, n_jobs)
 
 
 def tables(rows):
     """Return Markdown: what users get, what the objectives do, and the same from fresh weights."""
-    columns = [c for c in COLUMNS if not all(math.isnan(row[c]) for row in rows)]
-    rows = sorted(rows, key=lambda row: list(SETTINGS).index(row["setting"]))
+    columns = store.measured(COLUMNS, rows)
+    rows = store.in_order(rows, SETTINGS)
     from_scratch = [row for row in rows if row["setting"].startswith("scratch-")]
     others = [row for row in rows if row not in from_scratch]
     parts = {
@@ -349,8 +209,9 @@ def tables(rows):
     for title, (control, part, stop) in parts.items():
         chosen = [row for row in part if row["stop"] in (stop, "only")]
         if any(row["stop"] == stop for row in chosen):
-            summary = paired_summary(chosen, control, columns)
-            lines += [f"**{title}**", "", *markdown_table(summary, control, columns, PLAIN), ""]
+            summary = store.paired_summary(chosen, control, columns)
+            table = store.markdown_table(summary, control, columns, PLAIN)
+            lines += [f"**{title}**", "", *table, ""]
     return lines
 
 
@@ -364,7 +225,7 @@ def plot(rows, path):
     figure, axes = pyplot.subplots(figsize=(8, 5), layout="constrained")
     means = {
         entry["setting"]: (entry["mean"]["unique"], entry["mean"]["typical_nats"])
-        for entry in paired_summary(
+        for entry in store.paired_summary(
             [row for row in rows if row["stop"] != "kept"], "mle", ["unique", "typical_nats"]
         )
     }
@@ -390,25 +251,26 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("command", choices=["run", "table", "plot"])
     parser.add_argument("--task", choices=TASKS, required=True)
-    parser.add_argument("--objective", nargs="+", choices=SETTINGS, default=list(SETTINGS))
+    parser.add_argument("--objective", nargs="+", choices=SETTINGS, help="all, if missing")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=10, help="after the start")
+    parser.add_argument("--samples", type=int, default=N_SAMPLES, help="of each model")
     parser.add_argument("--jobs", type=int, default=-1)
+    parser.add_argument("--again", action="store_true", help="measure what is finished, too")
     arguments = parser.parse_args()
+    task, chosen = arguments.task, arguments.objective
     if arguments.command == "run":
-        task, epochs = arguments.task, arguments.epochs
-        run(task, arguments.objective, arguments.seeds, epochs, arguments.jobs)
-    rows = read_rows(RESULTS / f"compare-{arguments.task}.csv")
-    chosen = [row for row in rows if row["setting"] in arguments.objective]
+        rest = arguments.epochs, arguments.jobs, arguments.again, arguments.samples
+        run(task, chosen or list(SETTINGS), arguments.seeds, *rest)
+    rows = store.read_rows(store.RESULTS / f"compare-{task}.csv")
+    rows = [row for row in rows if chosen is None or row["setting"] in chosen]
     if arguments.command == "plot":
-        plot(chosen, FIGURES / f"compare-{arguments.task}.png")
+        plot(rows, store.FIGURES / f"compare-{task}.png")
     elif arguments.command == "table":
-        text = "\n".join(tables(chosen))
-        (FIGURES / f"compare-{arguments.task}.md").write_text(text)
+        text = "\n".join(tables(rows))
+        (store.FIGURES / f"compare-{task}.md").write_text(text)
         print(text)
 
 
 if __name__ == "__main__":
-    import compare  # under its own name: the workers import what they cache
-
-    compare.main()
+    main()

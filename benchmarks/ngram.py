@@ -15,12 +15,11 @@ import torch
 from sklearn.utils import check_random_state
 from torch import nn
 
-from likelihood_gan import Autoregressive
+from likelihood_gan import Autoregressive, SequenceDistribution
 from likelihood_gan.corpus import count_distinct
 from likelihood_gan.protocols import END, lengths
-from likelihood_gan.training import log_probs
-from likelihood_gan.validation import check_sequences, check_weights
-from likelihood_gan.vocabulary import Vocabulary, pad, sort_symbols
+from likelihood_gan.validation import check_known, check_weighed
+from likelihood_gan.vocabulary import Vocabulary, sort_symbols
 
 N_CLASSES = 3
 NOTHING = -1  # what stands before the start mark
@@ -137,33 +136,6 @@ class NGram(Autoregressive, nn.Module):
         return p
 
 
-class NGramEstimator:
-    """A fitted n-gram model that samples and scores as `LikelihoodGAN` does."""
-
-    def __init__(self, generator, vocabulary, max_len, history):
-        self.generator_ = generator.eval()
-        self.vocabulary_ = vocabulary
-        self.max_len_ = max_len
-        self.history_ = history  # one record per order: held-out nats per sequence
-        self.order_ = generator.order
-
-    def sample(self, n_samples=1, max_len=None, *, random_state=None):
-        """Draw sequences of at most `max_len` symbols (default: the longest of the data)."""
-        seed = int(check_random_state(random_state).randint(2**31 - 1))
-        rng = torch.Generator().manual_seed(seed)
-        tokens = self.generator_.sample(n_samples, max_len or self.max_len_, rng=rng)
-        return self.vocabulary_.decode(tokens)
-
-    def score_samples(self, X):
-        """Log-probability of each sequence in nats, END included: (n,), float64."""
-        sequences = check_sequences(X)
-        unknown = self.vocabulary_.unknown(sequences)
-        if unknown:
-            raise ValueError(f"X holds unknown symbols {unknown[:20]}; fit with vocabulary=")
-        tokens = pad([self.vocabulary_.encode(sequence) for sequence in sequences])
-        return log_probs(self.generator_, tokens, torch.Generator()).numpy()
-
-
 def fit_ngram(
     sequences,
     weights=None,
@@ -176,35 +148,47 @@ def fit_ngram(
     """Choose order (1 to `order`) and discounts on held-out sequences, then count all of them.
 
     As in `LikelihoodGAN`, distinct sequences are held out, and a sequence of weight 2 is one that
-    came twice. Orders are tried upwards until one is no better than the last.
+    came twice.
+
+    Returns
+    -------
+    SequenceDistribution
     """
-    sequences = check_sequences(sequences)
-    weights = check_weights(weights, len(sequences))
-    sequences = [s for s, weight in zip(sequences, weights, strict=True) if weight > 0]
+    sequences, weights = check_weighed(sequences, weights)
     known = Vocabulary.from_sequences(sequences)
     if vocabulary is not None:
         known = Vocabulary(sort_symbols(vocabulary), known.text)
-    rows, shares = count_distinct(map(known.encode, sequences), weights[weights > 0])
-    if len(rows) < 2:
-        raise ValueError(f"sequences must hold at least 2 distinct ones, got {len(rows)}")
-    tokens, shares = pad(rows), np.array(shares)
-    shuffled = check_random_state(random_state).permutation(len(rows))
-    n_held_out = min(max(round(validation_fraction * len(rows)), 1), len(rows) - 1)
+        check_known(known, sequences, "sequences")
+    tokens = known.encode_rows(sequences)
+    first, weights = count_distinct(tokens, weights)
+    if len(first) < 2:
+        raise ValueError(f"sequences must hold at least 2 distinct ones, got {len(first)}")
+    tokens = tokens[first]
+    shuffled = check_random_state(random_state).permutation(len(first))
+    n_held_out = min(max(round(validation_fraction * len(first)), 1), len(first) - 1)
     held_out, used = np.sort(shuffled[:n_held_out]), np.sort(shuffled[n_held_out:])
-
-    best, history = None, []
-    for n in range(1, order + 1):
-        model = NGram(known.n_tokens, n, tokens[used], shares[used])
-        nats = _fit_discounts(model, tokens[held_out], torch.from_numpy(shares[held_out]))
-        history.append({"order": n, "validation_nll": nats})
-        if best is not None and nats >= best[0]:
-            break
-        best = nats, n, model.logits
-    _, n, logits = best
-    model = NGram(known.n_tokens, n, tokens, shares)
+    tried = try_orders(
+        known.n_tokens,
+        order,
+        (tokens[used], weights[used]),
+        (tokens[held_out], torch.from_numpy(weights[held_out])),
+    )
+    _, best = min(tried, key=lambda found: found[0])
+    model = NGram(known.n_tokens, best.order, tokens, weights)
     with torch.no_grad():
-        model.logits.copy_(logits)
-    return NGramEstimator(model, known, max(map(len, rows)), history)
+        model.logits.copy_(best.logits)
+    return SequenceDistribution(model.eval(), known, int(lengths(tokens).max()))
+
+
+def try_orders(n_tokens, order, counted, held_out):
+    """Return (held-out nats per sequence, model) of each order from 1 on, to the first no better."""
+    tried = []
+    for n in range(1, order + 1):
+        model = NGram(n_tokens, n, *counted)
+        tried.append((_fit_discounts(model, *held_out), model))
+        if n > 1 and tried[-1][0] >= tried[-2][0]:
+            break
+    return tried
 
 
 def _fit_discounts(model, tokens, weights):

@@ -1,7 +1,7 @@
 """A known distribution: how far are objectives from a random LSTM that wrote the data?
 
-    python benchmarks/oracle.py --vocabulary 50 --length 8 --seeds 3 --objective mle likelihood
-    python benchmarks/oracle.py --seqgan          # the sizes of Yu et al. (2017)
+    python -m benchmarks.oracle --vocabulary 50 --length 8 --seeds 3 --objective mle likelihood
+    python -m benchmarks.oracle --seqgan          # the sizes of Yu et al. (2017)
 
 The task of SeqGAN: an LSTM with weights from N(0, 1) writes training sequences, and another LSTM is
 trained on them. There the sequences have a fixed length and no END. Here both
@@ -18,35 +18,36 @@ A CSV row is written per fit; a killed command goes on where it was.
 """
 
 import argparse
-import copy
 import math
 import time
-from pathlib import Path
 
 import torch
-from results_table import append_row, markdown_table, paired_summary, read_rows
 
+from benchmarks import store
+from benchmarks.objectives import OBJECTIVES
+from benchmarks.starts import go_on
 from likelihood_gan import CharLSTM, LikelihoodGAN
-from likelihood_gan.objectives import MLE, Likelihood, MaliGAN, Mixture, Pooled, Reinforce
+from likelihood_gan.devices import on_cpu
 from likelihood_gan.protocols import END
-from likelihood_gan.training import evaluating, log_probs
+from likelihood_gan.scoring import evaluating, log_probs
 
-RESULTS = Path(__file__).resolve().parent / "results"
 SIZE = 32  # of the oracle's layer and of all embeddings, as in SeqGAN
 START_EPOCHS = 40
 START = "start"  # the maximum-likelihood model before the epochs that are compared
-OBJECTIVES = {
-    "mle": MLE(),
-    "likelihood": Likelihood(),
-    "likelihood-power0": Likelihood(power=0),
-    "likelihood-normalised": Likelihood(length_normalised=True),
-    "mixture-js": Mixture("js"),
-    "pooled-kl": Pooled("kl"),
-    "pooled-js": Pooled("js"),
-    "reinforce": Reinforce(),
-    "maligan": MaliGAN(),
-    "default": LikelihoodGAN().objective,
-}
+SETTINGS = {
+    name: OBJECTIVES[name]
+    for name in (
+        "mle",
+        "likelihood",
+        "likelihood-power0",
+        "likelihood-normalised",
+        "mixture-js",
+        "pooled-kl",
+        "pooled-js",
+        "reinforce",
+        "maligan",
+    )
+} | {"default": LikelihoodGAN().objective}
 DIVERGENCES = ("kl_model", "kl_oracle", "js")
 
 
@@ -109,24 +110,15 @@ def divergences(model, oracle, n, max_len, rng):
 def measure(start, oracle, sequences, setting, seed, arguments):
     """Train from a copy of `start` and return a row of figures."""
     started = time.perf_counter()
-    gan = copy.deepcopy(start)
-    last = [gan.generator_]
+    gan, last = start, start.distribution_
     if setting != START:
-        gan.set_params(
-            objective=OBJECTIVES[setting],
-            pretrain_epochs=0,
-            warm_start=True,
-            max_epochs=arguments.epochs,
-            n_iter_no_change=arguments.epochs,  # the last epoch is measured, too
-            callbacks=[lambda view, record: last.append(copy.deepcopy(view.generator_))],
-        )
-        gan.fit(sequences)
+        gan, last = go_on(start, sequences, SETTINGS[setting], arguments.epochs)
     row = {"setting": setting, "seed": seed}
-    for prefix, model in {"": gan.generator_, "last_": last[-1]}.items():
+    for prefix, model in {"": gan.generator_, "last_": last.generator}.items():
         rng = torch.Generator().manual_seed(10**6 + seed)  # other draws than the data's
         width = arguments.length + 1
-        values = divergences(model.cpu(), oracle, arguments.measured, width, rng)
-        row |= {prefix + key: float(f"{value:.6g}") for key, value in values.items()}
+        values = divergences(on_cpu(model), oracle, arguments.measured, width, rng)
+        row |= {prefix + key: value for key, value in store.rounded(values, 6).items()}
     judging = [record["phase"] for record in gan.history_].count("discriminator")
     return row | {
         "kept": 0 if setting == START else max(gan.best_epoch_ - judging, 0),
@@ -157,7 +149,7 @@ def prepare(seed, arguments):
         vocabulary=range(1, arguments.vocabulary + 1),  # so that tokens are symbols
         objective="mle",
         pretrain_epochs=START_EPOCHS,
-        max_epochs=0,
+        adversarial_epochs=0,
         device=arguments.device,
         random_state=seed,  # in every fit, so that all hold out the same sequences
     )
@@ -167,18 +159,18 @@ def prepare(seed, arguments):
 def run(path, arguments):
     """Do the fits that the result file lacks; return all its rows of this command."""
     for seed in range(arguments.seeds):
-        done = {row["setting"] for row in read_rows(path) if row["seed"] == seed}
-        missing = [setting for setting in arguments.objective if setting not in done]
-        if missing:
+        missing = store.missing(path, arguments.objective, arguments.seeds)
+        settings = [setting for setting, of_seed in missing if of_seed == seed]
+        if settings:
             oracle, sequences, start = prepare(seed, arguments)
-        for setting in missing:
+        for setting in settings:
             row = measure(start, oracle, sequences, setting, seed, arguments)
-            append_row(path, row)
+            store.append_row(path, row)
             print(f"{setting}, seed {seed}: {row['seconds']} s", flush=True)
     return [
         row
         for setting in arguments.objective
-        for row in read_rows(path)
+        for row in store.read_rows(path)
         if row["setting"] == setting and row["seed"] < arguments.seeds
     ]
 
@@ -196,7 +188,7 @@ def parse(argv=None):
     parser.add_argument("--epochs", type=int, default=20, help="after the start")
     parser.add_argument("--measured", type=int, default=10_000, help="samples of each model")
     parser.add_argument("--seeds", type=int, default=3)
-    settings = [START, *OBJECTIVES]
+    settings = [START, *SETTINGS]
     parser.add_argument("--objective", nargs="+", default=settings, choices=settings)
     parser.add_argument("--device", default="cpu", help="where to train")
     parser.add_argument("--threads", type=int, default=1)
@@ -210,7 +202,7 @@ def parse(argv=None):
 def path_of(arguments):
     """Return the result file of a task and model: rows of one file can be compared."""
     names = ("vocabulary", "length", "sequences", "hidden_size", "dropout", "epochs", "measured")
-    return RESULTS / f"oracle-{'-'.join(str(getattr(arguments, name)) for name in names)}.csv"
+    return store.RESULTS / f"oracle-{'-'.join(str(getattr(arguments, name)) for name in names)}.csv"
 
 
 def main():
@@ -221,7 +213,8 @@ def main():
     for prefix, title in {"": "best held-out epoch", "last_": "last epoch"}.items():
         columns = [prefix + name for name in (*DIVERGENCES, "oracle_nll")]
         print(f"\n{title}; in brackets: difference to mle, 95 % t-interval\n")
-        print("\n".join(markdown_table(paired_summary(rows, "mle", columns), "mle", columns)))
+        summary = store.paired_summary(rows, "mle", columns)
+        print("\n".join(store.markdown_table(summary, "mle", columns)))
 
 
 def _score(drawn, model, oracle, n, max_len, rng):

@@ -1,8 +1,8 @@
 """The report's experiment: 30 runs of 200 epochs, and its figures.
 
-    python benchmarks/report.py run                      # the report's setting
-    python benchmarks/report.py run --variant gradient   # with a defect of the published code
-    python benchmarks/report.py plot                     # figures and table from the results
+    python -m benchmarks.report run                      # the report's setting
+    python -m benchmarks.report run --variant gradient   # with a defect of the published code
+    python -m benchmarks.report plot                     # figures and table from the results
 
 A result file has one line of JSON per finished run, so a killed command goes on where it was. The
 workers are joblib's: choose a backend with `joblib.parallel_config`. A run depends on its seed
@@ -10,27 +10,22 @@ alone.
 """
 
 import argparse
-import json
 import math
-import os
 import random
-import re
 import statistics
 import time
-from pathlib import Path
 
 import joblib
 import torch
 from torch.nn.functional import pad
 from tqdm import tqdm
 
+from benchmarks import store
+from benchmarks.starts import REPORT
+from benchmarks.tasks import report_names
 from likelihood_gan import CharLSTM, LikelihoodGAN, LSTMDiscriminator
-from likelihood_gan.datasets import load_kantrowitz_names
 from likelihood_gan.objectives import log_softplus
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "benchmarks" / "results"
-FIGURES = ROOT / "docs" / "figures"
 COLUMNS = (
     "discriminator_loss",
     "discriminator_accuracy",
@@ -38,19 +33,6 @@ COLUMNS = (
     "effective_sample_size",
     "weighted_mean_length",
     "corpus_mass",
-)
-SETTING = dict(
-    generator=CharLSTM,
-    generator_params={"hidden_size": 8, "dropout": 0.0},
-    discriminator=LSTMDiscriminator,
-    discriminator_params={"hidden_size": 8},
-    objective="likelihood",
-    pretrain_epochs=0,
-    discriminator_pretrain_epochs=0,
-    batch_size=128,
-    learning_rate={1: 0.02, 6: 0.002},
-    discriminator_learning_rate={1: 0.02, 6: 0.002},
-    early_stopping=False,
 )
 
 
@@ -101,17 +83,11 @@ VARIANTS = {
 }
 
 
-def load_names():
-    """Return the report's names: lower-cased, letters only, at most 9, each once."""
-    names = {name.lower() for name in load_kantrowitz_names()}
-    return sorted(name for name in names if re.fullmatch("[a-z]{1,9}", name))
-
-
 def fit(names, variant, seed, epochs):
     """Fit once on one thread, so that the numbers do not depend on the workers."""
     torch.set_num_threads(1)
-    gan = LikelihoodGAN(**(SETTING | VARIANTS[variant]), max_epochs=epochs, random_state=seed)
-    return gan.fit(names)
+    gan = LikelihoodGAN(**(REPORT | VARIANTS[variant]), random_state=seed)
+    return gan.set_params(adversarial_epochs=epochs).fit(names)
 
 
 def run_once(names, variant, seed, epochs):
@@ -133,30 +109,10 @@ def run_once(names, variant, seed, epochs):
     }
 
 
-def read_results(path):
-    """Return the finished runs of a result file, by seed."""
-    lines = path.read_text().splitlines() if path.exists() else []
-    runs = []
-    for line in lines:
-        try:
-            runs.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue  # the line that was being written when the command was killed
-    return {run["seed"]: run for run in runs}
-
-
-def write_results(path, runs):
-    """Write runs in the order of their seeds, replacing the file at the end."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(json.dumps(runs[seed]) + "\n" for seed in sorted(runs)))
-    os.replace(temporary, path)
-
-
 def run(names, path, variant="method", runs=30, epochs=200, n_jobs=None):
     """Do the runs that the result file lacks."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    done = {seed: r for seed, r in read_results(path).items() if r["epochs"] == epochs}
-    write_results(path, done)
+    done = {seed: r for seed, r in store.read_runs(path).items() if r["epochs"] == epochs}
+    store.write_runs(path, done)
     jobs = [
         joblib.delayed(run_once)(names, variant, seed, epochs)
         for seed in range(runs)
@@ -165,9 +121,8 @@ def run(names, path, variant="method", runs=30, epochs=200, n_jobs=None):
     parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")
     for result in tqdm(parallel(jobs), total=len(jobs), desc=variant, disable=not jobs):
         done[result["seed"]] = result
-        with open(path, "a") as file:
-            file.write(json.dumps(result) + "\n")
-    write_results(path, done)
+        store.append_run(path, result)
+    store.write_runs(path, done)
     return done
 
 
@@ -191,7 +146,7 @@ def plot(names, results, figures):
     def save(display, name):
         display.figure_.savefig(figures / f"{name}.png", dpi=100, metadata={"Software": None})
 
-    method = read_results(results / "report-method.jsonl")
+    method = store.read_runs(results / "report-method.jsonl")
     save(TrainingDisplay.from_histories(histories(method)), "report-losses")
     keys = ("effective_sample_size", "weighted_mean_length", "corpus_mass")
     why = TrainingDisplay.from_histories(histories(method), keys=keys)
@@ -236,7 +191,7 @@ def table(results):
     }
     lines = [f"| variant | runs | {' | '.join(columns)} |", "|---" * (len(columns) + 2) + "|"]
     for variant in VARIANTS:
-        runs = read_results(results / f"report-{variant}.jsonl").values()
+        runs = store.read_runs(results / f"report-{variant}.jsonl").values()
         if runs:
             values = [[column(run) for run in runs] for column in columns.values()]
             cells = [f"{statistics.mean(v):.3g} ({min(v):.3g} to {max(v):.3g})" for v in values]
@@ -255,11 +210,11 @@ def main():
     running.add_argument("--jobs", type=int, default=-1)
     commands.add_parser("plot")
     arguments = parser.parse_args()
-    names = load_names()
+    names = report_names()
     if arguments.command == "plot":
-        plot(names, RESULTS, FIGURES)
+        plot(names, store.RESULTS, store.FIGURES)
     else:
-        path = RESULTS / f"report-{arguments.variant}.jsonl"
+        path = store.RESULTS / f"report-{arguments.variant}.jsonl"
         run(names, path, arguments.variant, arguments.runs, arguments.epochs, arguments.jobs)
 
 

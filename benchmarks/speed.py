@@ -1,10 +1,10 @@
 """How fast it is, against a literal transcription of the report, and what it takes to grow.
 
-    python benchmarks/speed.py run                      # all parts, about ten minutes on one core
-    python benchmarks/speed.py run --part step sample   # some parts
-    python benchmarks/speed.py run --quick              # small sizes, into a file of their own
-    python benchmarks/speed.py table                    # Markdown, for the docs
-    python benchmarks/speed.py plot                     # the figure
+    python -m benchmarks.speed run                      # all parts, about ten minutes on one core
+    python -m benchmarks.speed run --part step sample   # some parts
+    python -m benchmarks.speed run --quick              # small sizes, into a file of their own
+    python -m benchmarks.speed table                    # Markdown, for the docs
+    python -m benchmarks.speed plot                     # the figure
 
 Seconds are medians; a ratio is the median of literal seconds / seconds over rounds in which all ways
 were timed in turns: in one process, on one thread, with equal weights and without dropout.
@@ -22,38 +22,42 @@ import copy
 import itertools
 import math
 import multiprocessing
-import re
 import subprocess
 import sys
 import tempfile
-import time
 from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache, partial
 from pathlib import Path
-from statistics import median
 from types import SimpleNamespace
 
 import numpy as np
-import report
 import torch
-from literal import BATCH, LiteralGenerator, LiteralTraining
-from report import FIGURES, RESULTS
-from results_table import append_row, read_rows
 from torch.nn.functional import pad
 from tqdm import tqdm
 
-from likelihood_gan import CharLSTM, LikelihoodGAN, LSTMDiscriminator, prefix_tree, training
+from benchmarks import store, timing
+from benchmarks.literal import BATCH, LiteralGenerator, LiteralTraining
+from benchmarks.starts import load_start
+from benchmarks.tasks import report_names, web2_words
+from benchmarks.timing import Counting, alternate, gflop, memory
+from likelihood_gan import (
+    CharLSTM,
+    LSTMDiscriminator,
+    SequenceDistribution,
+    prefix_tree,
+    training,
+)
 from likelihood_gan.corpus import Corpus
-from likelihood_gan.objectives import MLE, Likelihood
+from likelihood_gan.objectives import MLE, ImportanceSampled
 from likelihood_gan.protocols import END, lengths
-from likelihood_gan.sampling import sample_by_steps
-from likelihood_gan.vocabulary import pad as stack
+from likelihood_gan.sampling import Constraints, sample_by_steps
+from likelihood_gan.scoring import log_probs
 
 WIDTH = 15  # the report's columns
-SECONDS = 45  # after which no further round begins
 RATE = 1e-6  # so that samples stay as long as they are while they are timed
 LITERAL_MOST = 100_000  # words; beyond, only the growth of ours is of interest
 DROPPING, TREE = "finished rows dropped", "prefix tree"
+to_rows = partial(timing.to_rows, controls={"ratio": "literal", "ratio_to_dropping": DROPPING})
 WORDS = (1_000, 10_000, 100_000, 1_000_000)
 SYMBOLS, LENGTHS = (30, 300, 1_000, 5_000), (10, 20, 40, 60)
 GROWTH = {"samples": WORDS, "corpus": WORDS}
@@ -64,6 +68,7 @@ FULL.n_samples, FULL.lists, FULL.growth = (10_000, 100_000), ("names", "web2"), 
 QUICK = SimpleNamespace(repeats=2, hidden=(8, 64), rows=4 * BATCH, square=512)
 QUICK.n_samples, QUICK.lists = (1_000,), ("names",)
 QUICK.growth = {name: sizes[:2] for name, sizes in GROWTH.items()}
+SAVED = "names.safetensors"
 IMPORTS = """
 import time; started = time.perf_counter()
 import torch, sklearn.linear_model; between = time.perf_counter()
@@ -76,7 +81,7 @@ import likelihood_gan; print(between - started, time.perf_counter() - between)
 
 def adversarial(setting, hidden, sizes, folder):
     """Sample, train the discriminator, train the generator: a step, or an epoch of the names."""
-    generator, tokens, calls = trained(hidden), encode(load_gan(), report.load_names()), 1
+    generator, tokens, calls = trained(hidden), encoded_names(), 1
     if setting == "step":
         order = torch.randperm(len(tokens), generator=torch.Generator().manual_seed(0))
         tokens = tokens[order[: sizes.rows]]
@@ -93,37 +98,38 @@ def adversarial_ways(generator, tokens, width):
     models = generator, LSTMDiscriminator(n_tokens, hidden, rng=torch.Generator().manual_seed(0))
     ways = {"literal": LiteralTraining(widen(tokens, width), *models).adversarial_epoch}
     for precision in ("float32", "bf16"):
-        ways[precision] = epochs(tokens, Likelihood(), *copy.deepcopy(models), precision=precision)
+        ways[precision] = epochs(
+            tokens, ImportanceSampled(), *copy.deepcopy(models), precision=precision
+        )
     return ways
 
 
 def pretraining(setting, hidden, sizes, folder):
     """Train the generator by maximum likelihood for an epoch of the names."""
-    generator, tokens = trained(hidden), encode(load_gan(), report.load_names())
+    generator, tokens = trained(hidden), encoded_names()
     judge = LSTMDiscriminator(generator.output.out_features, 1)  # has nothing to do
     ways = {"literal": LiteralTraining(widen(tokens), generator, judge).likelihood_epoch}
-    for precision, buckets in itertools.product(("float32", "bf16"), (False, True)):
-        how = dict(precision=precision, length_buckets=buckets)
-        name = precision + ", length buckets" * buckets
-        ways[name] = epochs(tokens, MLE(), copy.deepcopy(generator), **how)
+    for precision in ("float32", "bf16"):
+        ways[precision] = epochs(tokens, MLE(), copy.deepcopy(generator), precision=precision)
     needed = 3 * gflop(generator, n_symbols(tokens))
     return to_rows(alternate(ways, sizes.repeats), len(tokens), needed=needed)
 
 
 def sampling(setting, n, sizes, folder):
-    """Draw words; `gan.sample` makes strings of them, the others stop at tokens."""
-    gan, rng = copy.copy(load_gan()), torch.Generator().manual_seed(0)
+    """Draw words; `gan.sample` makes strings of them, the others stop at tokens or their counts."""
+    distribution, rng = load_gan().distribution_, torch.Generator().manual_seed(0)
+    generator = distribution.generator
     if setting == "untrained":
-        hidden = gan.generator_.output.in_features
-        gan.generator_ = CharLSTM(gan.vocabulary_.n_tokens, hidden, rng=rng).eval()
-    generator = gan.generator_
+        vocabulary, hidden = distribution.vocabulary, generator.output.in_features
+        generator = CharLSTM(vocabulary.n_tokens, hidden, rng=rng).eval()
+        distribution = SequenceDistribution(generator, vocabulary, distribution.max_len)
     ways = {"literal": partial(LiteralGenerator(generator).sample_blocks, n, WIDTH)}
     given = {"literal": n * WIDTH}
-    for name, draw in {DROPPING: sample_by_steps, TREE: prefix_tree.sample}.items():
-        ways[name] = partial(draw, generator, n, WIDTH, rng=rng)
-        draw(counting := Counting(generator), n, WIDTH, rng=rng)
+    for name, draw in {DROPPING: sample_by_steps, TREE: prefix_tree.sample_counts}.items():
+        ways[name] = partial(draw, generator, n, Constraints(WIDTH), rng=rng)
+        draw(counting := Counting(generator), n, Constraints(WIDTH), rng=rng)
         given[name] = counting.n_symbols
-    ways["gan.sample"] = partial(gan.sample, n, WIDTH)
+    ways["gan.sample"] = partial(distribution.sample, n, WIDTH)
     needed = gflop(generator, n * mean_symbols(generator))
     evaluated = {name: gflop(generator, symbols) for name, symbols in given.items()}
     return to_rows(alternate(ways, sizes.repeats), n, 1, needed, evaluated)
@@ -132,13 +138,13 @@ def sampling(setting, n, sizes, folder):
 def scoring(setting, n, sizes, folder):
     """Score a list of words; `gan.score_samples` begins with strings, the others with tokens."""
     gan, words = load_gan(), LISTS[setting]()
-    tokens, generator = encode(gan, words), gan.generator_
-    prefix_tree.log_probs(counting := Counting(generator), tokens)
+    tokens, generator = gan.vocabulary_.encode_rows(words), gan.generator_
+    prefix_tree.PrefixTree(tokens).log_probs(counting := Counting(generator))
     given = {"literal": widen(tokens).numel(), TREE: counting.n_symbols}
     ways = {
         "literal": partial(LiteralGenerator(generator).score, widen(tokens)),
-        "sorted by length": partial(training.log_probs, generator, tokens, torch.Generator()),
-        TREE: partial(prefix_tree.log_probs, generator, tokens),
+        "sorted by length": partial(log_probs, generator, tokens, torch.Generator()),
+        TREE: lambda: prefix_tree.PrefixTree(tokens).log_probs(generator),
         "gan.score_samples": partial(gan.score_samples, words),
     }
     needed = gflop(generator, n_symbols(tokens))
@@ -167,7 +173,7 @@ def importing(setting, repeats, sizes, folder):
 def growing(setting, x, sizes, folder):
     """Measure a point of a growth curve in a process of its own."""
     if not (folder / "words.txt").exists():
-        load_gan().save(folder / "gan.safetensors")
+        load_gan().distribution_.save(folder / SAVED)
         words = load_gan().sample(max(sizes.growth["corpus"]), WIDTH, random_state=0)
         (folder / "words.txt").write_text("\n".join(words))
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
@@ -189,8 +195,8 @@ def point(setting, x, folder, repeats):
 
 def growing_ways(setting, x, folder):
     """Return ours and the literal way, and the items and steps of a call."""
-    gan, (axis, _, what) = LikelihoodGAN.load(folder / "gan.safetensors"), setting.partition(": ")
-    literal, hidden = LiteralGenerator(gan.generator_), gan.generator_.output.in_features
+    gan, (axis, _, what) = SequenceDistribution.load(folder / SAVED), setting.partition(": ")
+    literal, hidden = LiteralGenerator(gan.generator), gan.generator.output.in_features
     if axis == "samples":
         ours = partial(gan.sample, x, WIDTH)
         return {"literal": partial(literal.sample_blocks, x, WIDTH), "ours": ours}, x, 1
@@ -202,7 +208,9 @@ def growing_ways(setting, x, folder):
                 while block := list(itertools.islice(words, 2**15)):
                     function(block)
 
-        literally = partial(score, lambda block: literal.score(widen(encode(gan, block))))
+        literally = partial(
+            score, lambda block: literal.score(widen(gan.vocabulary.encode_rows(block)))
+        )
         return {"literal": literally, "ours": partial(score, gan.score_samples)}, x, 1
     k, length = (x, 10) if axis == "vocabulary" else (27, x)
     rows = np.random.default_rng(0).integers(1, k + 1, (2 * BATCH, length))  # i.i.d. symbols
@@ -211,8 +219,7 @@ def growing_ways(setting, x, folder):
         tokens = pad(torch.from_numpy(rows), (0, 1), value=END)
         ways = adversarial_ways(generator, tokens, length + 1)
         return {"literal": ways["literal"], "ours": ways["float32"]}, len(rows), 2
-    untrained = LikelihoodGAN(generator, objective="mle", pretrain_epochs=0, max_epochs=0)
-    untrained.set_params(vocabulary=range(1, k + 1)).fit(rows.tolist())
+    untrained = SequenceDistribution(generator, range(1, k + 1), length)
     literally = partial(LiteralGenerator(generator).sample, 1000, length)
     ours = partial(untrained.sample, 1000, length, min_len=length)
     return {"literal": literally, "ours": ours}, 1000, 1
@@ -221,78 +228,17 @@ def growing_ways(setting, x, folder):
 # What they need.
 
 
-def alternate(ways, repeats):
-    """Time functions in turns: {name: seconds of each round}.
-
-    A first round, which warms up, is not counted, unless there is no time for that many.
-    """
-    rounds, begun = [], time.perf_counter()
-    while len(rounds) <= repeats and time.perf_counter() - begun < SECONDS:
-        rounds.append([])
-        for function in ways.values():
-            started = time.perf_counter()
-            function()
-            rounds[-1].append(time.perf_counter() - started)
-    return dict(zip(ways, zip(*rounds[-repeats:], strict=True), strict=True))
-
-
-def to_rows(times, items=math.nan, calls=1, needed=math.nan, evaluated=None, peak_mb=None):
-    """Turn rounds of several ways into figures; a round has `calls` steps and so many `items`."""
-    rows = []
-    for method, seconds in times.items():
-        ratios = []
-        for control in ("literal", DROPPING):
-            pairs = zip(times.get(control, [math.nan] * len(seconds)), seconds, strict=True)
-            ratios.append(median(theirs / ours for theirs, ours in pairs))
-        figures = {
-            "seconds": median(seconds) / calls,
-            "ratio": ratios[0],
-            "ratio_to_dropping": ratios[1],
-            "items_per_second": items / median(seconds),
-            "gflops": needed / median(seconds),
-            "gflops_evaluated": (evaluated or {}).get(method, math.nan) / median(seconds),
-            "peak_mb": (peak_mb or {}).get(method, math.nan),
-        }
-        rows.append({"method": method} | {k: float(f"{x:.4g}") for k, x in figures.items()})
-    return rows
-
-
-def memory(key):
-    """Read what this process holds (VmRSS) or held at most (VmHWM), in MB.
-
-    The maximum of `resource.getrusage` begins with that of the process that started this one.
-    """
-    return int(re.search(rf"{key}:\s*(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
-
-
-def gflop(generator, n, writes=True):
-    """Count the operations of a pass forwards over `n` symbols, in 10^9."""
-    hidden, n_tokens = generator.output.in_features, generator.output.out_features
-    return n * (8 * hidden * (hidden + n_tokens) + 2 * hidden * n_tokens * writes) / 1e9
-
-
-class Counting:
-    """A generator that counts the symbols it is given."""
-
-    def __init__(self, generator):
-        self.generator, self.n_symbols = generator, 0
-
-    def step(self, tokens, state):
-        self.n_symbols += len(tokens)
-        return self.generator.step(tokens, state)
-
-
 def n_symbols(tokens):
     return int((lengths(tokens) + 1).clamp(max=tokens.shape[1]).sum())
 
 
+def encoded_names():
+    return load_gan().vocabulary_.encode_rows(report_names())
+
+
 def mean_symbols(generator, n=2000):
     rng = torch.Generator().manual_seed(0)
-    return n_symbols(sample_by_steps(generator, n, WIDTH, rng=rng)) / n
-
-
-def encode(gan, words):
-    return stack([gan.vocabulary_.encode(word) for word in words])
+    return n_symbols(sample_by_steps(generator, n, Constraints(WIDTH), rng=rng)) / n
 
 
 def widen(tokens, width=WIDTH):
@@ -309,10 +255,8 @@ def epochs(tokens, objective, generator, judge=None, rate=RATE, **how):
 
 @lru_cache(maxsize=1)
 def load_gan():
-    """Return the fit to names that compare.py and refine.py start from: 128 units."""
-    import refine  # has much to import, and a process that measures one point does without
-
-    return refine.member("names", 0)
+    """Return the fit to names that other experiments start from: 128 units."""
+    return load_start("names", 0)
 
 
 @lru_cache
@@ -323,19 +267,13 @@ def trained(hidden):
     if hidden == gan.generator_.output.in_features:
         generator.load_state_dict(gan.generator_.state_dict())
     else:
-        train = epochs(encode(gan, report.load_names()), MLE(), generator, rate=0.01)
+        train = epochs(encoded_names(), MLE(), generator, rate=0.01)
         for _ in range(5):
             train()
     return generator
 
 
-def web2():
-    from english_words import get_english_words_set
-
-    return sorted(get_english_words_set(["web2"], lower=True, alpha=True))
-
-
-LISTS = {"names": lambda: report.load_names(), "web2": web2}
+LISTS = {"names": report_names, "web2": web2_words}
 PARTS = {  # a measurement, and its settings with their sizes
     "peak": (multiplying, lambda s: [("large", s.square), *(("time step", h) for h in s.hidden)]),
     "step": (adversarial, lambda s: [("step", h) for h in s.hidden]),
@@ -351,13 +289,13 @@ PARTS = {  # a measurement, and its settings with their sizes
 def run(parts, sizes, path):
     """Measure what the result file lacks."""
     torch.set_num_threads(1)
-    done = {(row["part"], row["setting"], row["size"]) for row in read_rows(path)}
+    done = {(row["part"], row["setting"], row["size"]) for row in store.read_rows(path)}
     jobs = [(part, *case) for part in parts for case in PARTS[part][1](sizes)]
     with tempfile.TemporaryDirectory() as folder:
         for part, setting, size in tqdm([job for job in jobs if job not in done], desc="speed"):
             for row in PARTS[part][0](setting, size, sizes, Path(folder)):
-                append_row(path, {"part": part, "setting": setting, "size": size} | row)
-    return read_rows(path)
+                store.append_row(path, {"part": part, "setting": setting, "size": size} | row)
+    return store.read_rows(path)
 
 
 def table(rows):
@@ -428,18 +366,16 @@ def main():
     parser.add_argument("--part", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--quick", action="store_true", help="small sizes; nothing to quote")
     arguments = parser.parse_args()
-    path = RESULTS / ("speed-quick.csv" if arguments.quick else "speed.csv")
+    path = store.RESULTS / ("speed-quick.csv" if arguments.quick else "speed.csv")
     if arguments.command == "run":
         run(arguments.part, QUICK if arguments.quick else FULL, path)
     elif arguments.command == "plot":
-        plot(read_rows(path), FIGURES / f"{path.stem}.png")
+        plot(store.read_rows(path), store.FIGURES / f"{path.stem}.png")
     else:
-        text = table(read_rows(path))
-        (FIGURES / f"{path.stem}.md").write_text(text)
+        text = table(store.read_rows(path))
+        (store.FIGURES / f"{path.stem}.md").write_text(text)
         print(text)
 
 
 if __name__ == "__main__":
-    import speed  # under its own name: the processes of the curves import what they run
-
-    speed.main()
+    main()

@@ -1,11 +1,13 @@
 """The data of the benchmarks: names, census, words, smiles; one seeded split each.
 
 Nothing of it is in the package: words and molecules are in packages that the extra `benchmarks` names
-or that are downloaded once. How models are compared is left to compare.py.
+or that are downloaded once. What is fitted to them is left to the experiments.
 """
 
+import functools
 import gzip
 import random
+import re
 import subprocess
 import sys
 import tarfile
@@ -14,9 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import report
 
-from likelihood_gan.datasets import load_first_names
+from likelihood_gan.datasets import load_first_names, load_kantrowitz_names
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Split:
 
 def names(seed):
     """Kantrowitz names, lower-cased, letters only, at most 9: 7,401 distinct; a tenth to test."""
-    return _split(report.load_names(), seed)
+    return _split(report_names(), seed)
 
 
 def census(seed):
@@ -70,10 +71,7 @@ def census(seed):
 
 def words(seed):
     """50,000 of the 234,450 words of Webster's Second International; a tenth to test."""
-    from english_words import get_english_words_set
-
-    every = sorted(get_english_words_set(["web2"], lower=True, alpha=True))
-    return _split(random.Random(seed).sample(every, 50_000), seed)
+    return _split(random.Random(seed).sample(web2_words(), 50_000), seed)
 
 
 def smiles(seed):
@@ -90,6 +88,25 @@ def smiles(seed):
 
 
 TASKS = {task.__name__: task for task in (names, census, words, smiles)}
+
+
+@functools.lru_cache(maxsize=1)
+def load_split(task, seed):
+    """Return the split of a task and seed; the last one is kept in memory."""
+    return TASKS[task](seed)
+
+
+def report_names():
+    """Return the report's names: lower-cased, letters only, at most 9, each once."""
+    every = {name.lower() for name in load_kantrowitz_names()}
+    return sorted(name for name in every if re.fullmatch("[a-z]{1,9}", name))
+
+
+def web2_words():
+    """Return the words of Webster's Second International: lower-cased, letters only."""
+    from english_words import get_english_words_set
+
+    return sorted(get_english_words_set(["web2"], lower=True, alpha=True))
 
 
 def _split(sequences, seed):

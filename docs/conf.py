@@ -38,3 +38,13 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
     "show_signature": False,
 }
+
+
+def skip_foreign(app, what, name, member, skip, options):
+    """Leave out the methods that scikit-learn and PyTorch write: their pages tell of them."""
+    module = getattr(member, "__module__", None) or ""
+    return True if module.partition(".")[0] in ("sklearn", "torch") else None
+
+
+def setup(app):
+    app.connect("autodoc-skip-member", skip_foreign)

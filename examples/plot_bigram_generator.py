@@ -50,8 +50,8 @@ truth = [
     math.log(NEXT[a][b]) for s in test for a, b in zip(("start", *s), (*s, "end"), strict=True)
 ]
 print(f"chain: {-sum(truth) / N_SONGS:.2f} nats, {sum(map(len, test)) / N_SONGS:.1f} chords a song")
-rates = {"pretrain_learning_rate": 0.2, "learning_rate": 0.01}
-for name in ("mle", "likelihood"):
+rates = {"pretrain_learning_rate": 0.2, "adversarial_learning_rate": 0.01}
+for name in ("mle", "importance"):
     gan = LikelihoodGAN(Bigram, objective=name, pretrain_epochs=EPOCHS, **rates, random_state=0)
     gan.set_params(early_stopping=False).fit(train)  # a song held out would be missed in the data
     length = sum(map(len, gan.sample(1000, max_len=99, random_state=0))) / 1000

@@ -20,7 +20,7 @@ EVERY = 1
 torch.set_num_threads(1)  # small models gain nothing from more
 names = load_first_names()[::EVERY]
 gan = LikelihoodGAN(
-    pretrain_epochs=PRETRAIN_EPOCHS, max_epochs=EPOCHS, verbose=5, random_state=0
+    pretrain_epochs=PRETRAIN_EPOCHS, adversarial_epochs=EPOCHS, verbose=5, random_state=0
 ).fit(names)
 held_out = gan.history_[gan.best_epoch_ - 1]["validation_nll"]
 print(f"kept epoch {gan.best_epoch_} of {gan.n_iter_}: {held_out:.2f} nats per held-out name")
@@ -40,7 +40,7 @@ print(f"of 1,000 samples {len(set(sample))} are distinct and {n_new} are not in 
 # %%
 # The generator writes one letter after the other, so the beginning, the length and the daring
 # can be chosen. At temperature 0.5 it prefers what is likely anyway.
-show("that begin with chri", gan.sample(10, prefix="chri", random_state=3))
+show("with the prefix chri", gan.sample(10, prefix="chri", random_state=3))
 show("of exactly 10 letters", gan.sample(10, min_len=10, max_len=10, random_state=4))
 show("at temperature 0.5", gan.sample(10, temperature=0.5, random_state=5))
 

@@ -2,19 +2,20 @@
 What if a classifier cannot see what is wrong?
 ==============================================
 
-Refinement repairs what its classifier can see. A bracket that is closed much later is beyond n-grams;
-as any scikit-learn pipeline over sequences can be the classifier, a feature is one union away.
+`Refined` repairs what its classifier can see. A bracket that is closed much later is beyond n-grams.
+Any scikit-learn pipeline over sequences can be the classifier, so a feature is one union away.
 """
 
 import random
 
 import torch
 from sklearn.feature_extraction import DictVectorizer
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import FunctionTransformer
 
-from likelihood_gan import LikelihoodGAN, Refiner
+from likelihood_gan import LikelihoodGAN, Refined
 from likelihood_gan.ngrams import NGramHasher
 
 N_WORDS = 4000
@@ -41,7 +42,7 @@ gan = LikelihoodGAN(
     objective="mle",
     pretrain_epochs=15,
     pretrain_learning_rate=0.02,
-    max_epochs=0,
+    adversarial_epochs=0,
     random_state=0,
 ).fit(corpus)
 
@@ -49,9 +50,9 @@ feature = make_pipeline(FunctionTransformer(brackets), DictVectorizer())
 judge = LogisticRegression(solver="liblinear")
 aware = make_pipeline(make_union(NGramHasher(), feature), judge)
 for name, classifier in {"n-grams": None, "n-grams and brackets": aware}.items():
-    gan.set_params(refiner=Refiner(classifier, n_samples=5000)).refine(corpus)
-    samples = [gan.sample(1000, refined=refined, random_state=0) for refined in (False, True)]
-    plain, refined = (sum(not b["open"] for b in brackets(words)) / 1000 for words in samples)
-    gain, ess = gan.refiner_.gain_, gan.refiner_.effective_sample_size_
-    print(f"{name}: {plain:.0%} of the plain samples are balanced, {refined:.0%} of the refined")
-    print(f"    {gain:+.2f} held-out nats, effective sample size {ess:.2f}")
+    refined = Refined(FrozenEstimator(gan), classifier, n_samples=5000, random_state=0).fit(corpus)
+    samples = [model.sample(1000, random_state=0) for model in (gan, refined)]
+    before, after = (sum(not b["open"] for b in brackets(words)) / 1000 for words in samples)
+    share = refined.relative_effective_sample_size_
+    print(f"{name}: {before:.0%} of the plain samples are balanced, {after:.0%} of the refined")
+    print(f"    {refined.gain_:+.2f} held-out nats, relative effective sample size {share:.2f}")

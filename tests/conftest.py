@@ -25,7 +25,7 @@ def tiny(**changes):
         discriminator_params={"hidden_size": 8},
         pretrain_epochs=2,
         discriminator_pretrain_epochs=1,
-        max_epochs=2,
+        adversarial_epochs=2,
         batch_size=16,
         random_state=0,
     )

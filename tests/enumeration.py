@@ -3,9 +3,15 @@
 import itertools
 
 import torch
+from scipy.stats import chi2
 from torch import nn
 
 from likelihood_gan import Autoregressive
+
+
+def seeded(seed=0):
+    """Return a source of random numbers."""
+    return torch.Generator().manual_seed(seed)
 
 
 def all_rows(n_tokens, width):
@@ -29,13 +35,21 @@ def frequencies(sample, rows):
     return counts / len(sample)
 
 
+def assert_distribution(sampled, rows, p):
+    """Pearson's chi-square; rows that are expected less than 5 times count as one."""
+    p, observed = p.detach().double(), frequencies(sampled, rows).double()
+    rare = p * len(sampled) < 5
+    p, observed = (torch.cat([x[~rare], x[rare].sum()[None]]) for x in (p, observed))
+    chi_square = (len(sampled) * (observed - p).square() / p.clamp(min=1e-12)).sum()
+    assert chi2.sf(float(chi_square), len(p) - 1) > 1e-3
+
+
 class Bigram(Autoregressive, nn.Module):
     """A table of next-symbol logits: the smallest generator."""
 
     def __init__(self, n_tokens, seed=0):
         super().__init__()
-        rng = torch.Generator().manual_seed(seed)
-        self.logits = nn.Parameter(torch.randn(n_tokens, n_tokens, generator=rng))
+        self.logits = nn.Parameter(torch.randn(n_tokens, n_tokens, generator=seeded(seed)))
 
     def step(self, tokens, state):
         return self.logits.log_softmax(-1)[tokens], state

@@ -1,8 +1,6 @@
 """The baselines: gradients against enumeration, samples against probabilities, `gan` untouched."""
 
 import copy
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -11,10 +9,12 @@ from conftest import NAMES, tiny
 from enumeration import Bigram, all_rows, frequencies
 from torch import nn
 
+from benchmarks.alternatives import ALTERNATIVES, gumbel, seqgan, textkd
+from benchmarks.alternatives.__main__ import cost
+from benchmarks.alternatives.training import make_corpus, playing
 from likelihood_gan import Autoregressive, CharLSTM, LikelihoodGAN, LSTMDiscriminator
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
-import alternatives
+pytestmark = pytest.mark.slow
 
 WIDTH = 3  # tokens of a row, END included or cut
 
@@ -54,7 +54,7 @@ class Trigram(Autoregressive, nn.Module):
 
 @pytest.fixture(scope="module")
 def gan():
-    return tiny(objective="mle", pretrain_epochs=3, max_epochs=0).fit(NAMES)
+    return tiny(objective="mle", pretrain_epochs=3, adversarial_epochs=0).fit(NAMES)
 
 
 # SeqGAN
@@ -71,7 +71,7 @@ def test_roll_outs_are_an_unbiased_gradient_of_the_mean_reward():
     _, p, rewards = enumerated(generator, judge)
     value = (p * rewards).sum()
     exact = torch.autograd.grad(value, generator.logits)[0]
-    objective = alternatives.RollOuts(WIDTH, 2, rng())
+    objective = seqgan.RollOuts(WIDTH, 2, rng())
     halves = [half_of(generator, judge, 8, seed) for seed in range(500)]
     losses = [objective(SimpleNamespace(generated=half)) for half in halves]
     found = torch.stack([-torch.autograd.grad(loss, generator.logits)[0] for loss in losses])
@@ -86,8 +86,8 @@ def test_the_value_of_a_prefix_is_the_mean_reward_of_what_begins_with_it():
     rows, p, rewards = enumerated(generator, judge)
     generator.train()
     tokens = torch.tensor([[1, 2, 1], [2, 0, 0], [2, 1, 0]])
-    with alternatives.playing(generator, judge):
-        roll_outs = alternatives.RollOuts(WIDTH, 10_000, rng())
+    with playing(generator, judge):
+        roll_outs = seqgan.RollOuts(WIDTH, 10_000, rng())
         log_prob, values = roll_outs.read(generator, judge, tokens)
     torch.testing.assert_close(log_prob.sum(1), generator.eval().log_prob(tokens))
     whole = judge(tokens).sigmoid().detach()
@@ -102,7 +102,7 @@ def test_the_value_of_a_prefix_is_the_mean_reward_of_what_begins_with_it():
 
 def test_a_roll_out_keeps_its_prefix_and_a_complete_sequence_is_itself():
     generator = CharLSTM(4, 6, dropout=0, rng=rng())
-    objective = alternatives.RollOuts(5, 1, rng())
+    objective = seqgan.RollOuts(5, 1, rng())
     prefixes = torch.tensor([[1, 2], [3, 3]] * 20)
     with torch.no_grad():
         state = None
@@ -126,7 +126,7 @@ def test_symbol_weights_are_judged_as_tokens_where_they_are_one_hot(bidirectiona
     judge = LSTMDiscriminator(3, 6, **sizes, rng=rng())
     rows = all_rows(3, WIDTH)
     weights = nn.functional.one_hot(rows, 3).float()
-    torch.testing.assert_close(alternatives.judge(judge, weights), judge(rows))
+    torch.testing.assert_close(gumbel.judge(judge, weights), judge(rows))
 
 
 @pytest.mark.parametrize("embedding_size", [None, 5])
@@ -135,7 +135,7 @@ def test_straight_through_rows_are_draws_of_the_generator(embedding_size):
     rows = all_rows(3, WIDTH)
     n = 20_000
     with torch.no_grad():
-        weights = alternatives.GumbelSoftmax(WIDTH, 0.7, rng()).write(generator, n)
+        weights = gumbel.GumbelSoftmax(WIDTH, 0.7, rng()).write(generator, n)
         p = generator.log_prob(rows).exp()
     assert ((weights == 0) | (weights == 1)).all() and (weights.sum(2) == 1).all()
     tokens = weights.argmax(2)
@@ -151,7 +151,7 @@ def test_straight_through_ascends_what_the_discriminator_likes():
     likes = (rows == 2).any(1).float()
     descend(judge, lambda: nn.functional.binary_cross_entropy_with_logits(judge(rows), likes))
     judge.zero_grad(set_to_none=True)
-    objective = alternatives.GumbelSoftmax(WIDTH, 1.0, rng())
+    objective = gumbel.GumbelSoftmax(WIDTH, 1.0, rng())
     batch = SimpleNamespace(real=half_of(generator, judge, 64, 0))
     with torch.no_grad():
         before = generator.eval().log_prob(rows).exp() @ likes
@@ -176,12 +176,12 @@ def descend(module, loss, steps=100):
 OPTIONS = {"seqgan": {"n_rollouts": 2}, "gumbel": {}, "textkd": {"size": 8, "batch_size": 16}}
 
 
-@pytest.mark.parametrize("name", alternatives.ALTERNATIVES)
+@pytest.mark.parametrize("name", ALTERNATIVES)
 def test_a_baseline_repeats_with_its_seed_and_leaves_the_estimator_alone(gan, name):
     before = copy.deepcopy(gan)
 
     def train():
-        method = alternatives.ALTERNATIVES[name]
+        method = ALTERNATIVES[name]
         return method(gan, NAMES, epochs=3, random_state=1, **OPTIONS[name])
 
     state = torch.random.get_rng_state()
@@ -204,8 +204,8 @@ def test_a_baseline_repeats_with_its_seed_and_leaves_the_estimator_alone(gan, na
 
 
 def test_the_autoencoder_learns_and_the_critic_tells_it_from_the_generator(gan):
-    model = alternatives.textkd(gan, NAMES, epochs=0, random_state=0, size=32)
-    tokens = alternatives.make_corpus(gan, NAMES).tokens
+    model = textkd.train(gan, NAMES, epochs=0, random_state=0, size=32)
+    tokens = make_corpus(gan, NAMES).tokens
     rows = nn.functional.one_hot(tokens, gan.vocabulary_.n_tokens).float()
     model.adams[0].param_groups[0]["lr"] = 0.02
     for _ in range(100):
@@ -219,8 +219,8 @@ def test_the_autoencoder_learns_and_the_critic_tells_it_from_the_generator(gan):
 
 
 def test_costs_are_relative_to_maximum_likelihood_and_count_passes(gan):
-    rows = {name: values for name, *values in alternatives.cost(gan, NAMES, 16, 1)}
+    rows = {name: values for name, *values in cost(gan, NAMES, 16, 1)}
     assert rows["mle"][1:] == [1, 1, 0]
-    assert rows["likelihood"][2:] == [1, 1]
+    assert rows["importance"][2:] == [1, 1]
     assert rows["seqgan, 16 roll-outs"][3] > 16
     assert rows["gumbel"][2] <= 1.5

@@ -2,10 +2,9 @@
 
 import io
 import math
-import sys
 import tarfile
 from gzip import compress
-from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,11 +12,11 @@ import torch
 from conftest import NAMES, tiny
 from enumeration import Bigram, all_rows
 
-from likelihood_gan import LikelihoodGAN
+from benchmarks import compare, measures, objectives, starts, store, tasks
+from likelihood_gan import LikelihoodGAN, SequenceDistribution
+from likelihood_gan.objectives import Pooled
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
-import compare
-import tasks
+pytestmark = pytest.mark.slow
 
 SETTINGS = dict(
     generator_params={"hidden_size": 8}, discriminator_params={"hidden_size": 8}, pretrain_epochs=2
@@ -32,16 +31,19 @@ def small(tmp_path, monkeypatch):
         return tasks.Split(NAMES[seed:50], NAMES[50:], max_len=6, settings=SETTINGS)
 
     monkeypatch.setitem(tasks.TASKS, "small", split)
-    monkeypatch.setattr(compare, "STARTS", tmp_path / "starts")
-    monkeypatch.setattr(compare, "N_SAMPLES", 200)
-    compare.load_start.cache_clear()
+    monkeypatch.setattr(store, "RESULTS", tmp_path)
+    monkeypatch.setattr(store, "STARTS", tmp_path / "starts")
+    caches = tasks.load_split, measures.load_judge
+    for cache in caches:
+        cache.cache_clear()
     yield tmp_path
-    compare.load_start.cache_clear()
+    for cache in caches:
+        cache.cache_clear()
 
 
 def test_a_comparison_is_paired_resumed_and_tabulated(small, monkeypatch):
     settings = ["mle", "pooled-kl", "temperature-0.8", "start"]
-    rows = compare.run("small", settings, seeds=2, epochs=1, n_jobs=1, results=small)
+    rows = compare.run("small", settings, seeds=2, epochs=1, n_jobs=1, n_samples=200)
     counts = {s: sum(row["setting"] == s for row in rows) for s in settings}
     assert counts == {"mle": 4, "pooled-kl": 4, "temperature-0.8": 2, "start": 2}
     assert all(math.isfinite(row["test_nats"]) and math.isnan(row["valid"]) for row in rows)
@@ -51,7 +53,7 @@ def test_a_comparison_is_paired_resumed_and_tabulated(small, monkeypatch):
 
     with monkeypatch.context() as patched:
         patched.setattr(compare, "run_once", never)
-        assert len(compare.run("small", settings, 2, 1, 1, results=small)) == len(rows)
+        assert len(compare.run("small", settings, 2, 1, 1)) == len(rows)
 
     text = "\n".join(compare.tables(rows))
     assert text.count("| pooled-kl | 2 |") == 2  # the epoch that is kept, and the last one
@@ -62,39 +64,69 @@ def test_a_comparison_is_paired_resumed_and_tabulated(small, monkeypatch):
 
 @pytest.mark.parametrize("setting", ["scratch-likelihood", "mle-ensemble", "mle-tuned", "n-gram"])
 def test_every_kind_of_setting_gives_models_that_can_be_measured(small, setting):
-    rows = compare.run_once("small", setting, seed=0, epochs=1)
+    rows = compare.run_once(setting, 0, "small", epochs=1, n_samples=200)
     assert {row["setting"] for row in rows} == {setting}
     assert all(math.isfinite(row["test_nats"]) for row in rows)
 
 
 def test_a_start_is_trained_once_and_an_objective_goes_on_from_it(small):
-    split, _, start = compare.load_start("small", 0)
+    split, start = tasks.load_split("small", 0), starts.load_start("small", 0)
+    before = start.score_samples(NAMES)
     models = compare.SETTINGS["pooled-kl"](split, start, 0, 2)
-    last = models["last"].history_
-    assert [record["phase"] for record in last] == ["discriminator"] * 5 + ["adversarial"] * 2
-    again = compare.load_start.__wrapped__("small", 0)[2]
-    np.testing.assert_array_equal(start.score_samples(NAMES), again.score_samples(NAMES))
+    phases = [record["phase"] for record in models["kept"].history_]
+    assert phases == ["discriminator"] * 5 + ["adversarial"] * 2
+    assert (models["last"].score_samples(NAMES) != before).any()
+    np.testing.assert_array_equal(start.score_samples(NAMES), before)
+    again = starts.load_start("small", 0)
+    np.testing.assert_array_equal(again.score_samples(NAMES), before)
+
+
+def test_the_last_epoch_is_watched_and_the_best_one_kept():
+    split = tasks.Split(NAMES[:50], NAMES[50:], settings=SETTINGS)
+    gan = starts.fit_start(split, 0)
+    kept, last = starts.go_on(gan, split.fit, "mle", 3, adversarial_learning_rate={1: 0.01, 2: 3.0})
+    held_out = kept.held_out_
+    assert kept.best_epoch_ < len(kept.history_)
+    assert last.score(held_out) == pytest.approx(-kept.history_[-1]["validation_nll"], rel=1e-5)
+    assert kept.score(held_out) > last.score(held_out)
 
 
 def test_divergences_from_a_known_truth_are_those_of_their_definition(fitted):
     listed = ["ann", "ben", "eva"]
     truth = dict(zip(listed, [0.5, 0.3, 0.2], strict=True))
     p, q = np.exp(fitted.score_samples(listed)), np.array([0.5, 0.3, 0.2])
-    found = compare.against_truth(fitted, truth)
+    found = measures.against_truth(fitted, truth)
     assert found["kl_truth_model"] == pytest.approx((q * np.log(q / p)).sum())
     assert found["listed_mass"] == pytest.approx(p.sum())
     p /= p.sum()
     assert found["kl_model_truth_listed"] == pytest.approx((p * np.log(p / q)).sum())
 
 
+def test_nats_of_new_sequences_leave_out_the_mass_of_the_training_list():
+    generator = Bigram(3).eval()
+    bigram = SequenceDistribution(generator, "ab", max_len=4)
+    listed, new = ["", "a", "b", "ab"], ["aa", "bba"]
+    judge = SequenceDistribution(Bigram(3, seed=1).eval(), "ab", max_len=4)
+    split = tasks.Split(listed, [*new, *listed] * 3, max_len=4)
+    found = measures.measure(bigram, split, judge, seed=0, n_samples=50)
+    with torch.no_grad():
+        rows = all_rows(3, 4)
+        p = generator.log_prob(rows).double().exp()
+    words = ["".join(" ab"[t] for t in row if t) for row in rows.tolist()]
+    of_listed = sum(float(p[words.index(word)]) for word in listed)
+    nats = [-math.log(float(p[words.index(word)]) / (1 - of_listed)) for word in new]
+    assert found["new_nats"] == pytest.approx(np.mean(nats), rel=1e-5)
+    assert found["test_nats"] > found["new_nats"]
+    certain = SimpleNamespace(score_samples=lambda X: np.zeros(len(X)))
+    assert math.isnan(measures.log_new_mass(certain, listed))
+
+
 def test_a_tempered_generator_is_a_distribution_and_at_1_the_same():
     rows = all_rows(4, 3)
     bigram = Bigram(4).eval()
     with torch.no_grad():
-        torch.testing.assert_close(
-            compare.Tempered(bigram, 1).log_prob(rows), bigram.log_prob(rows)
-        )
-        cold = compare.Tempered(bigram, 0.5).log_prob(rows)
+        torch.testing.assert_close(starts.Tempered(bigram, 1).log_prob(rows), bigram.log_prob(rows))
+        cold = starts.Tempered(bigram, 0.5).log_prob(rows)
     assert cold.exp().sum() == pytest.approx(1, abs=1e-5)
 
 
@@ -103,7 +135,7 @@ def test_the_blind_objective_is_the_pooled_one_of_a_discriminator_that_knows_not
         type("Half", (), dict(log_prob=-torch.rand(5), logits=torch.zeros(5))) for _ in range(2)
     ]
     batch = type("Batch", (), dict(real=halves[0], generated=halves[1]))
-    torch.testing.assert_close(compare.blind(batch), compare.Pooled("kl")(batch))
+    torch.testing.assert_close(objectives.blind(batch), Pooled("kl")(batch))
 
 
 def test_no_test_sequence_was_fitted_on_unless_the_truth_is_known():
@@ -148,8 +180,10 @@ def test_alternatives_see_a_weighted_list_as_repeated(monkeypatch):
 
 def test_the_start_is_the_estimators_own_maximum_likelihood():
     split = tasks.Split(NAMES, NAMES, settings=SETTINGS)
-    plain = dict(objective="mle", max_epochs=0, batch_size=128, discriminator_pretrain_epochs=5)
+    plain = dict(
+        objective="mle", adversarial_epochs=0, batch_size=128, discriminator_pretrain_epochs=5
+    )
     same = tiny(**(SETTINGS | plain)).fit(NAMES)
     np.testing.assert_array_equal(
-        compare.fit_start(split, 0).score_samples(NAMES), same.score_samples(NAMES)
+        starts.fit_start(split, 0).score_samples(NAMES), same.score_samples(NAMES)
     )

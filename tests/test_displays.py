@@ -70,20 +70,3 @@ def test_figures_are_drawn_into_given_axes(fitted):
     LengthDisplay.from_samples(["a"], ["b"], ax=axes[2])
     assert all(ax.has_data() for ax in axes)
     assert len(plt.get_fignums()) == 1
-
-
-@pytest.mark.parametrize(
-    "call, message",
-    [
-        (lambda: TrainingDisplay.from_histories([]), "histories holds no epochs"),
-        (lambda: TrainingDisplay.from_histories([[{"a": 1}]]), r"columns of the history \['a'\]"),
-        (lambda: LengthDisplay.from_samples([], ["a"]), "generated is empty"),
-        (
-            lambda: TrainingDisplay(curves={"a": np.ones((1, 2))}).plot(plt.subplots(1, 2)[1]),
-            "axes must hold 1 matplotlib axes, got 2",
-        ),
-    ],
-)
-def test_nothing_to_draw_is_an_error(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()

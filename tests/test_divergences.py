@@ -10,9 +10,9 @@ from enumeration import Bigram, all_rows
 
 from likelihood_gan.objectives import (
     MLE,
-    Likelihood,
+    BalanceHeuristic,
+    ImportanceSampled,
     MaliGAN,
-    Mixture,
     Pooled,
     Reinforce,
     reward,
@@ -97,29 +97,29 @@ def test_the_reward_is_that_of_its_divergence(divergence):
 
 
 @pytest.mark.parametrize("divergence", F)
-def test_mixture_is_unbiased(divergence):
-    objective = Mixture(divergence, control_variate=False)
+def test_the_balance_heuristic_is_unbiased(divergence):
+    objective = BalanceHeuristic(divergence, control_variate=False)
     found = expected_gradient(objective, OPTIMUM, 1, 1)
     torch.testing.assert_close(found, divergence_gradient(F[divergence]))
 
 
 @pytest.mark.parametrize("divergence", ["js", 0.5])
-def test_mixture_is_unbiased_for_any_discriminator(divergence):
-    objective = Mixture(divergence, control_variate=False)
+def test_the_balance_heuristic_is_unbiased_for_any_discriminator(divergence):
+    objective = BalanceHeuristic(divergence, control_variate=False)
     found = expected_gradient(objective, OTHER, 1, 1)
     torch.testing.assert_close(found, policy_gradient(reward(divergence, OTHER)))
 
 
-def test_mixture_counts_equal_weights_whatever_the_batch_size():
-    objective = Mixture("js", control_variate=False)
+def test_the_balance_heuristic_counts_equal_weights_whatever_the_batch_size():
+    objective = BalanceHeuristic("js", control_variate=False)
     once = objective(batch([1, 2], [3, 4], OTHER))
     twice = objective(batch([1, 2, 1, 2], [3, 4, 3, 4], OTHER))
     torch.testing.assert_close(gradient(once), gradient(twice))
 
 
-def test_mixture_value_is_the_mean_reward():
+def test_the_value_of_the_balance_heuristic_is_the_mean_reward():
     real, generated = drawn(20_000)
-    value = -Mixture("js")(batch(real, generated, OTHER))
+    value = -BalanceHeuristic("js")(batch(real, generated, OTHER))
     exact = (LOG_P.exp() * reward("js", OTHER)).sum()
     assert value.item() == pytest.approx(exact.item(), rel=0.03)
 
@@ -131,7 +131,7 @@ def test_the_control_variate_lowers_the_variance_and_hardly_moves_the_mean():
         for control_variate, found in gradients.items():
             # a constant added to the rewards changes nothing but the variance
             one = batch(*indices, OPTIMUM + 3)
-            found.append(gradient(Mixture("reverse_kl", control_variate)(one)))
+            found.append(gradient(BalanceHeuristic("reverse_kl", control_variate)(one)))
     plain, controlled = (torch.stack(gradients[key]) for key in (False, True))
     assert controlled.var(0).sum() < 0.3 * plain.var(0).sum()
     exact = divergence_gradient(F["reverse_kl"])
@@ -206,10 +206,10 @@ def test_maligan_weights_are_those_of_the_paper(baseline):
 
 @pytest.mark.parametrize("power", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("length_normalised", [False, True])
-def test_likelihood_weighs_by_a_power_of_the_ratio(power, length_normalised):
+def test_importance_sampling_weighs_by_a_power_of_the_ratio(power, length_normalised):
     index = [1, 4, 9, 13]
     one = batch(index, [0], OTHER)
-    loss = Likelihood(power, length_normalised)(one)
+    loss = ImportanceSampled(power, length_normalised)(one)
     (found,) = torch.autograd.grad(loss, one.real.log_prob)
     exponent = power / one.real.length if length_normalised else power
     ratio = (LOG_P[index] - LOG_DATA[index]).exp() ** exponent
@@ -220,7 +220,13 @@ def test_likelihood_weighs_by_a_power_of_the_ratio(power, length_normalised):
 @pytest.mark.parametrize(
     "objective",
     [Pooled(d) for d in ("kl", "js", "reverse_kl", "hellinger", 0.5)]
-    + [Mixture("js"), Mixture("reverse_kl"), Reinforce(), MaliGAN(), Likelihood()],
+    + [
+        BalanceHeuristic("js"),
+        BalanceHeuristic("reverse_kl"),
+        Reinforce(),
+        MaliGAN(),
+        ImportanceSampled(),
+    ],
 )
 def test_a_certain_discriminator_does_not_overflow(objective):
     logits = torch.tensor([300.0, -300.0]).repeat(8)[: len(ROWS)]

@@ -16,7 +16,9 @@ SMALL = {
     "N_SONGS": 50,
     "N_RUNS": 2,
     "N_WORDS": 1500,
+    "N_SAMPLES": 500,
 }
+SLOW = {"plot_report.py", "plot_structure.py"}
 
 
 def test_there_are_examples():
@@ -27,7 +29,10 @@ def test_there_are_examples():
     }
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(p, marks=[pytest.mark.slow] * (p.name in SLOW), id=p.stem) for p in EXAMPLES],
+)
 def test_an_example_runs_and_prints(path, capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(torch, "set_num_threads", lambda n: None)
     source, n_replaced = path.read_text(), 0

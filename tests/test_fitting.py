@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from enumeration import Bigram
+from enumeration import Bigram, seeded
 
 from likelihood_gan import LSTMDiscriminator
 from likelihood_gan.corpus import Corpus
@@ -32,7 +32,7 @@ def run(phases, *, validation=CORPUS, patience=3, watchers=(), model=None, judge
         batch_size=8,
         discriminator_learning_rate=0.01,
         watchers=watchers,
-        rng=torch.Generator().manual_seed(0),
+        rng=seeded(),
     )
     return result, model
 
@@ -67,7 +67,7 @@ def test_without_validation_the_last_epoch_is_kept():
 
 
 def test_a_discriminator_trained_alone_is_kept_although_the_likelihood_stands_still():
-    judge = LSTMDiscriminator(3, 4, rng=torch.Generator().manual_seed(0))
+    judge = LSTMDiscriminator(3, 4, rng=seeded())
     before = judge.output.weight.clone()
     phases = [Phase("up", MLE(), 2, 0.1), Phase("discriminator", None, 5, 0.0)]
     result, _ = run(phases, judge=judge, patience=1)
@@ -78,11 +78,11 @@ def test_a_discriminator_trained_alone_is_kept_although_the_likelihood_stands_st
 def test_any_watcher_stops_the_fit_and_all_are_asked():
     asked = []
 
-    def stop(record):
+    def stop(history):
         asked.append("stop")
-        return record["epoch"] == 2
+        return history[-1]["epoch"] == 2
 
-    def look(record):
+    def look(history):
         asked.append("look")
 
     result, _ = run([Phase("up", MLE(), 9, 0.1)], watchers=[stop, look])
@@ -91,8 +91,8 @@ def test_any_watcher_stops_the_fit_and_all_are_asked():
 
 
 def test_an_interrupt_keeps_the_best_epoch():
-    def interrupt(record):
-        if record["epoch"] == 7:
+    def interrupt(history):
+        if history[-1]["epoch"] == 7:
             raise KeyboardInterrupt
 
     phases = [Phase("up", MLE(), 4, 0.1), Phase("down", diverge, 9, 0.1)]
@@ -105,8 +105,8 @@ def test_an_interrupt_keeps_the_best_epoch():
 def test_nan_restores_the_last_good_epoch():
     model = Bigram(3)
 
-    def poison(record):
-        if record["epoch"] == 3:
+    def poison(history):
+        if history[-1]["epoch"] == 3:
             model.logits.data.fill_(torch.nan)
 
     result, _ = run([Phase("up", MLE(), 9, 0.1)], validation=None, watchers=[poison], model=model)

@@ -4,21 +4,14 @@ import copy
 
 import pytest
 import torch
-from enumeration import Bigram, NoStep, all_rows, frequencies
-from sklearn.feature_extraction.text import CountVectorizer
-from sklearn.linear_model import LogisticRegression
-from torch.nn.functional import binary_cross_entropy_with_logits
+from enumeration import Bigram, NoStep, all_rows, frequencies, seeded
 
 from likelihood_gan import CharLSTM, LSTMDiscriminator
 from likelihood_gan.checks import check_discriminator
-from likelihood_gan.models import ConvDiscriminator, Mixture
+from likelihood_gan.models import Mixture
 from likelihood_gan.protocols import has_step
 
 N_TOKENS, WIDTH = 4, 4
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 GENERATORS = {
@@ -35,11 +28,6 @@ DISCRIMINATORS = {
     "two layers": lambda: LSTMDiscriminator(N_TOKENS, 6, n_layers=2, dropout=0.5, rng=seeded()),
     "bidirectional": lambda: LSTMDiscriminator(N_TOKENS, 6, bidirectional=True, rng=seeded()),
     "embedding": lambda: LSTMDiscriminator(N_TOKENS, 6, embedding_size=3, rng=seeded()),
-    "convolutions": lambda: ConvDiscriminator(N_TOKENS, rng=seeded()),
-    "even width": lambda: ConvDiscriminator(
-        N_TOKENS, 8, n_layers=2, dropout=0.5, embedding_size=3, kernel_size=4, rng=seeded()
-    ),
-    "wider than the rows": lambda: ConvDiscriminator(N_TOKENS, 8, kernel_size=9, rng=seeded()),
 }
 
 
@@ -139,7 +127,7 @@ def test_logit_depends_on_every_symbol(discriminator):
         assert discriminator(word) != discriminator(other)
 
 
-@pytest.mark.parametrize("model", [CharLSTM, LSTMDiscriminator, ConvDiscriminator])
+@pytest.mark.parametrize("model", [CharLSTM, LSTMDiscriminator])
 def test_weights_come_from_the_given_rng_and_leave_the_global_state_alone(model):
     torch.manual_seed(5)
     state = torch.get_rng_state()
@@ -158,20 +146,11 @@ def test_initial_weights_have_pytorchs_scale():
         assert mine.std().item() == pytest.approx(weight.std().item(), rel=0.15)
 
 
-def test_initial_convolutions_have_pytorchs_scale():
-    ours = ConvDiscriminator(30, 64, rng=seeded()).layers[0].weight
-    theirs = torch.nn.Conv1d(30, 64, 3).weight
-    assert ours.shape == theirs.shape
-    assert ours.abs().max() <= 1 / 90**0.5
-    assert ours.std().item() == pytest.approx(theirs.std().item(), rel=0.15)
-
-
 @pytest.mark.parametrize(
     "build, score",
     [
         (CharLSTM, "log_prob"),
         (LSTMDiscriminator, "forward"),
-        (ConvDiscriminator, "forward"),
         (lambda *args, **options: Mixture([CharLSTM(*args, **options)]), "log_prob"),
     ],
 )
@@ -196,48 +175,3 @@ def test_the_reports_sizes_are_reachable():
     discriminator = LSTMDiscriminator(28, hidden_size=8)
     assert sum(p.numel() for p in generator.parameters()) == lstm + 8 * 28 + 28
     assert sum(p.numel() for p in discriminator.parameters()) == lstm + 8 + 1
-
-
-@pytest.mark.parametrize("model", [CharLSTM, LSTMDiscriminator, ConvDiscriminator])
-@pytest.mark.parametrize(
-    "argument, value",
-    [("hidden_size", 0), ("n_layers", 0), ("dropout", 1.0), ("embedding_size", 0)],
-)
-def test_impossible_sizes_are_refused_by_name(model, argument, value):
-    with pytest.raises(ValueError, match=f"{argument} must be .* got {value}"):
-        model(5, **{argument: value})
-
-
-def test_an_impossible_kernel_is_refused_by_name():
-    with pytest.raises(ValueError, match="kernel_size must be .* got 0"):
-        ConvDiscriminator(5, kernel_size=0)
-
-
-def matching_ends(n, rng, width=10):
-    """Draw random rows; in the real ones the last symbol is the first, in the others it is not."""
-    length = torch.randint(4, width, (n, 1), generator=rng)
-    rows = torch.randint(1, 4, (n, width), generator=rng) * (torch.arange(width) < length)
-    real = torch.arange(n) % 2 == 0
-    shift = torch.randint(1, 3, (n,), generator=rng) * ~real
-    rows[torch.arange(n), length[:, 0] - 1] = (rows[:, 0] - 1 + shift) % 3 + 1
-    return rows, real
-
-
-def test_convolutions_compare_the_ends_of_a_row_which_n_grams_cannot():
-    rng = seeded()
-    (rows, real), (new, new_real) = matching_ends(1500, rng), matching_ends(1000, rng)
-    texts = [["^" + "".join(map(str, row)).rstrip("0") + "$" for row in r.tolist()]
-             for r in (rows, new)]  # fmt: skip
-    counts = CountVectorizer(analyzer="char", ngram_range=(1, 3))
-    linear = LogisticRegression(C=0.1, max_iter=2000).fit(counts.fit_transform(texts[0]), real)
-    assert linear.score(counts.transform(texts[1]), new_real) < 0.65
-
-    model = ConvDiscriminator(4, 32, rng=rng)
-    adam = torch.optim.Adam(model.parameters(), 0.006)
-    for _ in range(9):
-        for batch in torch.randperm(len(rows), generator=rng).split(64):
-            loss = binary_cross_entropy_with_logits(model(rows[batch]), real[batch].float())
-            adam.zero_grad()
-            loss.backward()
-            adam.step()
-    assert ((model(new) > 0) == new_real).float().mean() > 0.9

@@ -1,19 +1,16 @@
 """The n-gram control: normalised, equal to a calculation by hand, and a lawful generator."""
 
 import math
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from enumeration import all_rows
 
+from benchmarks import ngram
+from likelihood_gan import Refined, SequenceDistribution
 from likelihood_gan.checks import check_generator
 from likelihood_gan.datasets import load_first_names
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
-import ngram
 
 ROWS = all_rows(3, 4)[::2]
 ROWS = ROWS[ROWS[:, -1] == 0]
@@ -86,10 +83,19 @@ def test_a_held_out_name_is_likelier_than_under_lower_orders_and_a_uniform_choic
     model = ngram.fit_ngram(train, vocabulary=set("".join(names)), random_state=0)
     nats = -model.score_samples(test).mean()
     lower = ngram.fit_ngram(train, order=1, vocabulary=set("".join(names)), random_state=0)
-    uniform = math.log(model.vocabulary_.n_tokens) * np.mean([len(name) + 1 for name in test])
+    uniform = math.log(model.vocabulary.n_tokens) * np.mean([len(name) + 1 for name in test])
     assert nats < -lower.score_samples(test).mean() - 2 < uniform - 2
-    by_order = [record["validation_nll"] for record in model.history_]
-    assert model.order_ == 1 + by_order.index(min(by_order)) > 2
+    assert model.generator.order > 2
+
+
+def test_orders_are_tried_until_one_is_no_better_and_the_best_is_counted_on_all():
+    tokens = torch.cat([ROWS, ROWS[:3]])
+    weights = torch.arange(1, len(tokens) + 1).double()
+    tried = ngram.try_orders(3, 9, (tokens, weights), (tokens[:6], weights[:6]))
+    nats = [value for value, _ in tried]
+    assert [model.order for _, model in tried] == list(range(1, len(tried) + 1))
+    assert nats[:-1] == sorted(nats[:-1], reverse=True)
+    assert len(tried) == 9 or nats[-1] >= nats[-2]
 
 
 def test_the_mean_score_of_samples_is_the_entropy(names):
@@ -107,3 +113,14 @@ def test_symbols_need_not_be_characters():
     assert all(isinstance(song, tuple) for song in model.sample(3, random_state=0))
     with pytest.raises(ValueError, match="vocabulary="):
         model.score_samples([("ii",)])
+
+
+def test_it_can_be_refined_as_it_is(names):
+    train, test = names[::4], names[1::4]
+    model = ngram.fit_ngram(train, order=1, vocabulary=set("".join(names)), random_state=0)
+    assert isinstance(model, SequenceDistribution)
+    refined = Refined(model, n_samples=2000, random_state=0).fit(train)
+    assert refined.estimator_ is model
+    assert refined.score(test) > model.score(test) + 0.5  # letters alone are easily told from names
+    assert refined.score(test) == pytest.approx(model.score(test) + refined.gain_, abs=0.5)
+    assert all(name.startswith("ma") for name in refined.sample(20, prefix="ma", random_state=0))

@@ -9,7 +9,7 @@ from enumeration import Bigram, all_rows
 from likelihood_gan.objectives import (
     MLE,
     OBJECTIVES,
-    Likelihood,
+    ImportanceSampled,
     get_objective,
     is_adversarial,
     log_softplus,
@@ -31,24 +31,24 @@ def real():
     )
 
 
-def test_likelihood_is_equation_4(real):
+def test_importance_sampling_is_equation_4(real):
     total = 0.0
     for log_p, logit, log_f in zip(real.log_prob, real.logits, real.log_frequency, strict=True):
         d = 1 / (1 + torch.exp(-logit))
         total = total + torch.log(1 - d) * torch.exp(log_p) / torch.exp(log_f)
     literal = -torch.log(-total / 9)
-    torch.testing.assert_close(Likelihood()(SimpleNamespace(real=real)), literal)
+    torch.testing.assert_close(ImportanceSampled()(SimpleNamespace(real=real)), literal)
 
 
 def test_uniform_frequencies_give_equation_5_up_to_a_constant(real):
     uniform = half(real.log_prob, real.logits, torch.full((9,), -3.0, dtype=torch.float64))
     literal = -torch.log((real.log_prob.exp() * -torch.log(1 - torch.sigmoid(real.logits))).mean())
-    constant = Likelihood()(SimpleNamespace(real=uniform)) - literal
+    constant = ImportanceSampled()(SimpleNamespace(real=uniform)) - literal
     assert constant.item() == pytest.approx(-3.0)
 
 
 def test_gradient_is_weighted_maximum_likelihood(real):
-    Likelihood()(SimpleNamespace(real=real)).backward()
+    ImportanceSampled()(SimpleNamespace(real=real)).backward()
     weights = (
         torch.nn.functional.softplus(real.logits) * (real.log_prob - real.log_frequency).exp()
     ).detach()
@@ -65,7 +65,7 @@ def test_over_the_whole_space_it_is_the_expectation_under_the_generator():
     log_frequency = (counts.double() / counts.sum()).log()
     logits = torch.randn(len(rows), generator=rng, dtype=torch.float64)
     corpus = [x.repeat_interleave(counts) for x in (log_p, logits, log_frequency)]
-    loss = Likelihood()(SimpleNamespace(real=half(*corpus)))
+    loss = ImportanceSampled()(SimpleNamespace(real=half(*corpus)))
     expectation = (log_p.exp() * torch.nn.functional.softplus(logits)).sum()
     torch.testing.assert_close(loss, -expectation.log())
 
@@ -73,15 +73,15 @@ def test_over_the_whole_space_it_is_the_expectation_under_the_generator():
 def test_generator_gradient_changes_when_the_discriminator_changes(real):
     # In the report's published code a broadcast made the discriminator drop out of it.
     other = half(real.log_prob, real.logits.flip(0), real.log_frequency)
-    (first,) = torch.autograd.grad(Likelihood()(SimpleNamespace(real=real)), real.log_prob)
-    (second,) = torch.autograd.grad(Likelihood()(SimpleNamespace(real=other)), real.log_prob)
+    (first,) = torch.autograd.grad(ImportanceSampled()(SimpleNamespace(real=real)), real.log_prob)
+    (second,) = torch.autograd.grad(ImportanceSampled()(SimpleNamespace(real=other)), real.log_prob)
     assert (first - second).abs().max() > 0.01
 
 
-def test_likelihood_stays_finite_where_products_of_probabilities_underflow():
+def test_importance_sampling_stays_finite_where_products_of_probabilities_underflow():
     log_prob = torch.full((4,), -400.0, requires_grad=True)
     batch = SimpleNamespace(real=half(log_prob, torch.full((4,), -90.0), torch.full((4,), -9.0)))
-    loss = Likelihood()(batch)
+    loss = ImportanceSampled()(batch)
     loss.backward()
     assert loss.item() == pytest.approx(400 + 90 - 9)
     torch.testing.assert_close(log_prob.grad, torch.full((4,), -0.25))

@@ -1,19 +1,15 @@
-"""The known oracle: its divergences against enumeration, and result files that are resumed."""
+"""The known oracle: its divergences against enumeration, and fits that are resumed."""
 
 import math
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from enumeration import all_rows
-from scipy import stats
 
+from benchmarks import oracle
 from likelihood_gan.checks import check_generator
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
-import oracle
-import results_table
+pytestmark = pytest.mark.slow
 
 VOCABULARY, LENGTH = 3, 3
 ROWS = all_rows(VOCABULARY + 1, LENGTH + 1)
@@ -123,47 +119,3 @@ def test_all_settings_share_one_start(arguments, quick):
         row["last_kl_model"]
         != oracle.measure(start, truth, sequences, "start", 0, arguments)["last_kl_model"]
     )
-
-
-# Result files
-
-
-def row(setting, seed, value):
-    return {"setting": setting, "seed": seed, "x": value}
-
-
-def test_rows_come_back_as_numbers_without_a_half_written_one(tmp_path):
-    path = tmp_path / "new" / "rows.csv"
-    assert results_table.read_rows(path) == []
-    first, second = row("a, b", 0, 0.1), row("1", 1, math.inf)
-    for each in (first, second):
-        results_table.append_row(path, each)
-    path.write_text(path.read_text() + "1,2,0.")
-    assert results_table.read_rows(path) == [first, second]
-    results_table.append_row(path, row("1", 2, -1.5))
-    assert results_table.read_rows(path) == [first, second, row("1", 2, -1.5)]
-    with pytest.raises(ValueError, match="columns"):
-        results_table.append_row(path, {"setting": "a", "seed": 0, "y": 1})
-
-
-def test_a_summary_pairs_by_seed():
-    rows = [row("control", seed, x) for seed, x in enumerate([1.0, 2.0, 4.0, 9.0])]
-    rows += [row("other", seed, x) for seed, x in enumerate([2.0, 2.0, 6.0])]
-    control, other = results_table.paired_summary(rows, "control", ["x"])
-    assert control["mean"]["x"] == 4
-    assert control["difference"]["x"] == control["half_width"]["x"] == 0
-    assert (other["n"], other["pairs"]) == (3, 3)
-    assert other["mean"]["x"] == pytest.approx(10 / 3)
-    assert other["difference"]["x"] == pytest.approx(1)  # of 1, 0, 2
-    assert other["half_width"]["x"] == pytest.approx(4.302653 / math.sqrt(3))  # t(0.975, 2)
-    low, high = stats.ttest_rel([2.0, 2, 6], [1.0, 2, 4]).confidence_interval(0.95)
-    assert other["half_width"]["x"] == pytest.approx((high - low) / 2)
-    table = results_table.markdown_table([control, other], "control", ["x"])
-    assert table[2:] == ["| control | 4 | 4.000 |", "| other | 3 | 3.333 (+1.000 ± 2.484) |"]
-
-
-def test_one_pair_has_no_interval_and_none_no_difference():
-    rows = [row("control", 0, 1.0), row("one", 0, 3.0), row("none", 1, 3.0)]
-    _, one, none = results_table.paired_summary(rows, "control", ["x"])
-    assert one["difference"]["x"] == 2
-    assert math.isnan(one["half_width"]["x"]) and math.isnan(none["difference"]["x"])

@@ -1,19 +1,15 @@
 """The benchmark of the refined distribution: every setting, paired, resumed and tabulated."""
 
+import functools
 import math
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import NAMES
 
-from likelihood_gan import Refiner
+from benchmarks import measures, molecules, refine, starts, store, tasks
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
-import molecules
-import refine
-import tasks
+pytestmark = pytest.mark.slow
 
 SETTINGS = dict(
     generator_params={"hidden_size": 8}, discriminator_params={"hidden_size": 8}, pretrain_epochs=2
@@ -30,20 +26,25 @@ def small(tmp_path_factory):
             return tasks.Split(NAMES[seed:50], NAMES[50:], max_len=6, settings=SETTINGS)
 
         patch.setitem(tasks.TASKS, "small", split)
-        patch.setattr(refine, "STARTS", folder / "starts")
+        patch.setattr(store, "RESULTS", folder)
+        patch.setattr(store, "STARTS", folder / "starts")
         patch.setattr(refine.metrics, "two_sample_auc", lambda *args, **kwargs: 0.5)  # slow
-        patch.setattr(refine, "Refiner", lambda **params: Refiner(n_samples=200, **params))
-        refine.load_task.cache_clear()
-        yield folder
-        refine.load_task.cache_clear()
+        patch.setattr(refine, "refine", functools.partial(refine.refine, n_samples=200))
+        caches = tasks.load_split, measures.load_judge
+        for cache in caches:
+            cache.cache_clear()
+        yield
+        for cache in caches:
+            cache.cache_clear()
 
 
 @pytest.mark.filterwarnings("ignore:the effective sample size")
 @pytest.mark.parametrize("setting", refine.SETTINGS)
 def test_every_setting_is_measured(small, setting):
-    row = refine.run_once("small", setting, 0, 200)
+    (row,) = refine.run_once(setting, 0, "small", 200)
     assert row["setting"] == setting
     assert math.isfinite(row["test_nats"]) and 0 <= row["auc_trees"] <= 1
+    assert row["new_nats"] <= row["test_nats"]
     assert row["parameters"] > 0
     assert ("refined" in setting) == math.isfinite(row["ess"])
 
@@ -55,27 +56,39 @@ def test_the_other_judge_tells_lists_apart():
 
 
 def test_the_generators_of_a_seed_hold_out_the_same_sequences_and_differ(small):
-    first, second = refine.member("small", 0), refine.member("small", 0, k=1)
+    first, second = starts.load_start("small", 0), starts.load_start("small", 0, 1)
     assert first.held_out_ == second.held_out_
     assert first.score(NAMES) != second.score(NAMES)
     both = refine.mixture("small", 0, 2)
     mean = np.logaddexp(first.score_samples(NAMES), second.score_samples(NAMES)) - math.log(2)
     np.testing.assert_allclose(both.score_samples(NAMES), mean, rtol=1e-5)
-    held = refine.refine(first, "small", 0).gan
-    assert held.held_out_ == first.held_out_
-    np.testing.assert_array_equal(held.score_samples(NAMES), first.score_samples(NAMES))
+    assert both.held_out_ == first.held_out_
+    refined = refine.refine(both, "small", 0)
+    assert refined.estimator_ is both
+    assert refined.coef_ != refine.refine(both.distribution_, "small", 0).coef_  # holds nothing out
+
+
+def test_a_start_is_fitted_once_and_sizes_are_its_name(small):
+    fits = [starts.load_start("small", 0, hidden_size=size) for size in (6, 7, 6)]
+    assert [fit.generator_.output.in_features for fit in fits] == [6, 7, 6]
+    np.testing.assert_array_equal(fits[0].score_samples(NAMES), fits[2].score_samples(NAMES))
+    assert {path.name for path in store.STARTS.iterdir()} >= {
+        "small-0-6.safetensors",
+        "small-0-7.safetensors",
+    }
 
 
 @pytest.mark.filterwarnings("ignore:the effective sample size")
-def test_rows_are_resumed_and_tabulated(small, monkeypatch):
+def test_rows_are_resumed_and_tabulated(small, monkeypatch, tmp_path):
+    monkeypatch.setattr(store, "RESULTS", tmp_path)
     settings = ["mle", "refined"]
-    rows = refine.run("small", settings, 2, 1, 200, results=small)
-    monkeypatch.setattr(refine, "run_once", None)  # nothing is measured again
-    assert str(refine.run("small", settings, 2, 1, 200, results=small)) == str(rows)
+    rows = refine.run("small", settings, 2, 1, 200)
+    monkeypatch.setattr(refine, "load_judge", None)  # nothing is measured again
+    assert str(refine.run("small", settings, 2, 1, 200)) == str(rows)
     text = refine.table(rows)
     assert text.count("| refined | 2 |") == 1 and "±" in text and "valid" not in text
-    refine.plot({"small": rows}, small / "figure.png")
-    assert (small / "figure.png").stat().st_size > 0
+    refine.plot({"small": rows}, tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").stat().st_size > 0
 
 
 def test_the_structure_of_molecules_is_what_their_strings_keep_in_memory():

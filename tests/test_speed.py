@@ -2,8 +2,6 @@
 
 import functools
 import math
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -12,14 +10,12 @@ from conftest import NAMES
 from enumeration import all_rows, frequencies
 from torch.nn.functional import pad
 
+from benchmarks import literal as literal_code
+from benchmarks import speed
 from likelihood_gan import CharLSTM, LSTMDiscriminator
-from likelihood_gan.objectives import Likelihood
+from likelihood_gan.objectives import ImportanceSampled
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
-import literal as literal_code
-import refine
-import report
-import speed
+pytestmark = pytest.mark.slow
 
 TINY = SimpleNamespace(repeats=1, hidden=(2,), rows=16, square=8, n_samples=(50,))
 TINY.lists = ("names",)
@@ -39,12 +35,13 @@ def small(fitted, monkeypatch):
     """The names of the tests, and a fit to them, in place of the benchmark's."""
 
     def here(setting, x, sizes, folder):
-        fitted.save(folder / "gan.safetensors")
+        fitted.distribution_.save(folder / speed.SAVED)
         (folder / "words.txt").write_text("\n".join(NAMES[:60]))
         return speed.point(setting, x, folder, 1)
 
-    monkeypatch.setattr(refine, "member", lambda task, seed: fitted)
-    monkeypatch.setattr(report, "load_names", lambda: NAMES)
+    monkeypatch.setattr(speed, "load_start", lambda task, seed: fitted)
+    monkeypatch.setattr(speed, "report_names", lambda: NAMES)
+    monkeypatch.setitem(speed.LISTS, "names", lambda: NAMES)
     monkeypatch.setitem(speed.PARTS, "growth", (here, speed.PARTS["growth"][1]))
     monkeypatch.setattr(speed, "mean_symbols", functools.partial(speed.mean_symbols, n=20))
     monkeypatch.setattr(speed, "BATCH", 16)
@@ -99,7 +96,7 @@ def test_the_literal_losses_are_equations_2_and_5():
     )
     batch = type("Batch", (), dict(real=type("Half", (), half)))
     loss = literal.generator_loss(real)
-    torch.testing.assert_close(loss.float(), Likelihood()(batch))
+    torch.testing.assert_close(loss.float(), ImportanceSampled()(batch))
     loss.backward()
     assert all(parameter.grad is None for parameter in literal.judge.parameters())
     towards_real = -torch.nn.functional.binary_cross_entropy_with_logits(logits, logits * 0 + 1)

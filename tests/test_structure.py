@@ -1,7 +1,10 @@
 """Imports run one way: a file may import only what stands above it in this list."""
 
 import ast
+import graphlib
 from pathlib import Path
+
+import pytest
 
 import likelihood_gan
 
@@ -9,59 +12,95 @@ PACKAGE = Path(likelihood_gan.__file__).parent
 ORDER = [
     "protocols",
     "vocabulary",
-    "corpus",
-    "sampling",
-    "prefix_tree",
-    "models",
-    "objectives",
-    "training",
-    "fitting",
-    "callbacks",
-    "modules",
     "validation",
     "ngrams",
-    "calibration",
-    "refinement",
-    "classifiers",
-    "metrics",
-    "distribution",
+    "schedules",
+    "devices",
+    "sampling",
+    "prefix_tree",
+    "scoring",
+    "models",
+    "objectives",
+    "corpus",
+    "training",
+    "plugins",
+    "fitting",
     "persistence",
+    "distribution",
+    "callbacks",
     "estimator",
+    "calibration",
+    "crossfitting",
+    "refined",
+    "metrics",
     "datasets",
     "displays",
     "checks",
 ]
+PACKAGES = ["datasets", "models"]
+
+
+def module_of(path):
+    """Name a file as it is imported, without the name of the package."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+FILES = {
+    module_of(path): path for path in PACKAGE.rglob("*.py") if path.parent.name != "__pycache__"
+}
 
 
 def imported(path):
     """Name the modules of the package that a file imports."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("likelihood_gan"):
-            parts = node.module.split(".")
-            found |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
+        names = []
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name} has a relative import"
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Import):
-            found |= {
-                a.name.split(".")[1] for a in node.names if a.name.startswith("likelihood_gan.")
-            }
+            names = [alias.name for alias in node.names]
+        # the name of a class is no module: `from likelihood_gan.models import CharLSTM`
+        found |= {name.removeprefix("likelihood_gan.") for name in names} & FILES.keys()
+    return found
+
+
+GRAPH = {name: imported(path) for name, path in FILES.items() if name}  # "" is the package itself
+
+
+def needed(name):
+    """Name all modules that a module imports, and those that they import."""
+    found, waiting = set(), [name]
+    while waiting:
+        new = GRAPH[waiting.pop()] - found
+        found |= new
+        waiting += new
     return found
 
 
 def test_every_file_has_its_place():
-    files = {path.stem for path in PACKAGE.glob("*.py")} | {
-        path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()
-    }
-    assert files - {"__init__", "__main__"} == set(ORDER)
+    tops = {name.partition(".")[0] for name in GRAPH} - {"__main__"}
+    assert tops == set(ORDER)
+    assert sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py")) == PACKAGES
 
 
-def test_imports_run_upwards_only():
-    for place, name in enumerate(ORDER):
-        paths = [PACKAGE / f"{name}.py"] if (PACKAGE / f"{name}.py").exists() else []
-        paths += (PACKAGE / name).glob("*.py")
-        assert paths
-        for path in paths:
-            wrong = imported(path) - set(ORDER[:place]) - {name}
-            assert not wrong, f"{path.name} imports {wrong}, which stand below it"
+@pytest.mark.parametrize("name", sorted(GRAPH.keys() - {"__main__"}))
+def test_imports_run_upwards_only(name):
+    top = name.partition(".")[0]
+    above = {*ORDER[: ORDER.index(top)], top}
+    wrong = {other for other in GRAPH[name] if other.partition(".")[0] not in above}
+    assert not wrong, f"{name} imports {wrong}, which stand below it"
+
+
+def test_no_import_comes_back_to_where_it_began():
+    graphlib.TopologicalSorter(GRAPH).prepare()  # raises CycleError, also within a package
+
+
+@pytest.mark.parametrize("name", ["validation", "ngrams", "metrics", "displays", "datasets"])
+def test_what_measures_and_shows_imports_nothing_that_trains(name):
+    assert not needed(name) & {"training", "fitting", "estimator"}
+    assert "training" in needed("estimator")  # so the walk finds what is there
 
 
 def test_the_library_never_seeds_the_global_state():

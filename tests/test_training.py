@@ -5,16 +5,14 @@ from itertools import islice
 
 import pytest
 import torch
-from enumeration import Bigram, NoStep, all_rows
+from enumeration import Bigram, NoStep, all_rows, seeded
 
 from likelihood_gan import CharLSTM, LSTMDiscriminator
 from likelihood_gan.corpus import Corpus
-from likelihood_gan.objectives import MLE, Likelihood, Pooled, Reinforce
-from likelihood_gan.training import evaluating, log_probs, logits, rate_at, train
-
-
-def rng(seed=0):
-    return torch.Generator().manual_seed(seed)
+from likelihood_gan.objectives import MLE, ImportanceSampled, Pooled, Reinforce
+from likelihood_gan.schedules import rate_at
+from likelihood_gan.scoring import evaluating, log_probs, logits
+from likelihood_gan.training import train
 
 
 @pytest.fixture
@@ -24,20 +22,20 @@ def corpus():
 
 
 def epochs(n, *args, **kwargs):
-    return list(islice(train(*args, **{"rng": rng(), "batch_size": 16} | kwargs), n))
+    return list(islice(train(*args, **{"rng": seeded(), "batch_size": 16} | kwargs), n))
 
 
 def test_mle_learns_the_empirical_distribution(corpus):
-    model = CharLSTM(4, 16, dropout=0, rng=rng())
+    model = CharLSTM(4, 16, dropout=0, rng=seeded())
     epochs(120, model, corpus, MLE(), learning_rate=0.02)
-    p = log_probs(model, corpus.tokens, rng()).exp()
+    p = log_probs(model, corpus.tokens, seeded()).exp()
     torch.testing.assert_close(p.float(), corpus.log_frequency.exp(), atol=0.03, rtol=0)
 
 
 def test_discriminator_of_a_fixed_generator_approaches_the_optimum(corpus):
     # D* = p̂ / (p̂ + p): exact likelihoods make the optimum known (Goodfellow et al. 2014).
     model = Bigram(4, seed=2)
-    judge = LSTMDiscriminator(4, 16, rng=rng())
+    judge = LSTMDiscriminator(4, 16, rng=seeded())
     rates = {1: 0.02, 300: 0.002}
     epochs(
         500,
@@ -48,14 +46,14 @@ def test_discriminator_of_a_fixed_generator_approaches_the_optimum(corpus):
         discriminator_learning_rate=rates,
         batch_size=256,
     )
-    found = logits(judge, corpus.tokens, rng())
-    log_p = log_probs(model, corpus.tokens, rng())
+    found = logits(judge, corpus.tokens, seeded())
+    log_p = log_probs(model, corpus.tokens, seeded())
     optimum = corpus.log_frequency.double() - log_p
     torch.testing.assert_close(found.sigmoid(), optimum.sigmoid(), atol=0.06, rtol=0)
 
 
 def test_without_objective_the_generator_is_left_alone(corpus):
-    model, judge = Bigram(4), LSTMDiscriminator(4, 4, rng=rng())
+    model, judge = Bigram(4), LSTMDiscriminator(4, 4, rng=seeded())
     before, judged = model.logits.clone(), judge.output.weight.clone()
     (record,) = epochs(1, model, corpus, None, discriminator=judge)
     assert torch.equal(model.logits, before)
@@ -68,7 +66,7 @@ def test_an_objective_that_is_not_adversarial_costs_no_samples(corpus):
         def sample(self, n, max_len):
             raise AssertionError("sampled")
 
-    judge = LSTMDiscriminator(4, 4, rng=rng())
+    judge = LSTMDiscriminator(4, 4, rng=seeded())
     before = judge.output.weight.clone()
     (record,) = epochs(1, Silent(4), corpus, MLE(), discriminator=judge)
     assert torch.equal(judge.output.weight, before)
@@ -76,12 +74,60 @@ def test_an_objective_that_is_not_adversarial_costs_no_samples(corpus):
     assert "discriminator_loss" not in record
 
 
+class Watched(Corpus):
+    """Remembers how long the sequences of every batch are."""
+
+    def rows(self, index):
+        vars(self).setdefault("seen", []).append(self.lengths[index].double())
+        return super().rows(index)
+
+
+@pytest.mark.parametrize(
+    "objective, similar", [(MLE(), True), (ImportanceSampled(), False), (None, False)]
+)
+def test_batches_are_of_similar_length_only_where_nothing_is_compared_with_samples(
+    objective, similar
+):
+    # a discriminator that saw batches of one length would learn the length of the batch
+    n_symbols = torch.arange(400) % 8 + 1
+    rows = (torch.arange(9) < n_symbols[:, None]) * torch.arange(1, 401)[:, None]
+    corpus = Watched(rows, torch.ones(400))
+    judge = LSTMDiscriminator(401, 4, embedding_size=2, rng=seeded())
+    epochs(1, Bigram(401), corpus, objective, discriminator=judge, batch_size=20)
+    spread = torch.stack([lengths.std() for lengths in corpus.seen]).mean()
+    assert len(corpus.seen) == 20
+    overall = n_symbols.double().std()
+    assert spread < 0.3 * overall if similar else spread > 0.8 * overall
+
+
+def test_objectives_see_logits_and_samples_without_dropout(corpus):
+    judge = LSTMDiscriminator(4, 8, dropout=0.9, rng=seeded())
+
+    def objective(batch):
+        assert judge.training
+        for half in (batch.real, batch.generated):
+            found = half.logits
+            with torch.no_grad(), evaluating(judge):
+                torch.testing.assert_close(found, judge(half.tokens))
+        return -batch.real.log_prob.mean()
+
+    class Asked(Bigram):
+        modes = []
+
+        def sample(self, n, max_len, *, rng=None):
+            self.modes.append(self.training)
+            return super().sample(n, max_len, rng=rng)
+
+    epochs(1, Asked(4), corpus, objective, discriminator=judge)
+    assert Asked.modes == [False]
+
+
 def test_discriminator_loss_is_equation_2(corpus):
-    model, judge = Bigram(4), LSTMDiscriminator(4, 4, rng=rng())
+    model, judge = Bigram(4), LSTMDiscriminator(4, 4, rng=seeded())
     judge.output.weight.data.zero_()
     judge.output.bias.data.fill_(0.7)
     records = train(
-        model, corpus, None, discriminator=judge, discriminator_learning_rate=1e-9, rng=rng()
+        model, corpus, None, discriminator=judge, discriminator_learning_rate=1e-9, rng=seeded()
     )
     d = 1 / (1 + math.exp(-0.7))
     record = next(records)
@@ -104,7 +150,7 @@ def test_effective_sample_size_is_that_of_the_objectives_weights(corpus):
 
 @pytest.mark.parametrize("objective", [Reinforce(), Pooled("reverse_kl")])
 def test_effective_sample_size_counts_the_sequences_that_the_objective_reads(corpus, objective):
-    judge = LSTMDiscriminator(4, 4, rng=rng())
+    judge = LSTMDiscriminator(4, 4, rng=seeded())
     (record,) = epochs(1, Bigram(4), corpus, objective, discriminator=judge)
     assert 1 <= record["effective_sample_size"] <= (16 if objective == Reinforce() else 32)
     assert ("corpus_mass" in record) == (objective != Reinforce())
@@ -123,7 +169,7 @@ def test_weighted_mean_length_follows_the_objectives_weights(corpus):
 
 def test_corpus_mass_is_the_probability_of_writing_a_sequence_of_the_corpus(corpus):
     model = Bigram(4)
-    exact = log_probs(model, corpus.tokens, rng()).exp().sum()
+    exact = log_probs(model, corpus.tokens, seeded()).exp().sum()
     (record,) = epochs(1, model, corpus, MLE(), learning_rate=1e-9)
     assert record["corpus_mass"] == pytest.approx(exact.item(), rel=1e-4)
 
@@ -137,10 +183,34 @@ def test_a_batch_offers_generated_sequences_to_any_objective(corpus):
         seen["constant"] = not batch.generated.logits.requires_grad
         return batch.generated.log_prob.mean()
 
-    epochs(1, Bigram(4), corpus, objective, discriminator=LSTMDiscriminator(4, 4, rng=rng()))
+    epochs(1, Bigram(4), corpus, objective, discriminator=LSTMDiscriminator(4, 4, rng=seeded()))
     assert seen["shapes"] == [(16,), (16,)]
     assert seen["constant"]
     assert (seen["log_frequency"] == -torch.inf).any()
+
+
+def test_the_length_of_a_sequence_counts_its_end_unless_it_is_cut(corpus):
+    seen = {}
+
+    def objective(batch):
+        for name in ("real", "generated"):
+            half = getattr(batch, name)
+            seen[name] = half.tokens, half.length
+        return -batch.real.log_prob.mean()
+
+    epochs(1, Bigram(4), corpus, objective, discriminator=LSTMDiscriminator(4, 4, rng=seeded()))
+    for tokens, length in seen.values():
+        rows = [row.index(0) + 1 if 0 in row else len(row) for row in tokens.tolist()]
+        assert length.tolist() == rows
+
+
+def test_logits_without_a_discriminator_are_refused(corpus):
+    def objective(batch):
+        return batch.real.logits.mean()
+
+    objective.adversarial = False
+    with pytest.raises(ValueError, match="must not say adversarial = False"):
+        epochs(1, Bigram(4), corpus, objective)
 
 
 def test_real_and_generated_rows_end_in_the_same_way(corpus):
@@ -152,7 +222,7 @@ def test_real_and_generated_rows_end_in_the_same_way(corpus):
             self.seen.append(tokens)
             return super().forward(tokens, rng)
 
-    epochs(2, NoStep(4), corpus, None, discriminator=Judge(4, 4, rng=rng()))
+    epochs(2, NoStep(4), corpus, None, discriminator=Judge(4, 4, rng=seeded()))
     for tokens in Judge.seen:
         assert tokens.shape[1] <= corpus.width
         assert tokens.shape[0] == 32  # real and generated together, in one padded tensor
@@ -162,8 +232,8 @@ def test_same_seed_same_weights_whatever_the_global_state(corpus):
     results = []
     for seed in (1, 2):
         torch.manual_seed(seed)
-        model, judge = NoStep(4), LSTMDiscriminator(4, 4, dropout=0.5, rng=rng())
-        epochs(2, model, corpus, Likelihood(), discriminator=judge)
+        model, judge = NoStep(4), LSTMDiscriminator(4, 4, dropout=0.5, rng=seeded())
+        epochs(2, model, corpus, ImportanceSampled(), discriminator=judge)
         results.append((model.logits.detach(), judge.output.weight.detach()))
         assert torch.equal(
             torch.rand(3), torch.rand(3, generator=torch.Generator().manual_seed(seed))
@@ -174,7 +244,7 @@ def test_same_seed_same_weights_whatever_the_global_state(corpus):
 
 def test_nan_ends_the_loop_with_an_error(corpus):
     model = Bigram(4)
-    records = train(model, corpus, MLE(), rng=rng())
+    records = train(model, corpus, MLE(), rng=seeded())
     next(records)
     model.logits.data[0, 0] = torch.nan
     with pytest.raises(FloatingPointError, match="generator_loss became nan"):
@@ -187,7 +257,7 @@ def test_a_step_that_makes_nan_of_the_weights_is_noticed_although_its_loss_is_go
 
     cusp.adversarial = False
     with pytest.raises(FloatingPointError, match="a weight became NaN"):
-        next(train(Bigram(4), corpus, cusp, rng=rng(), batch_size=16))
+        next(train(Bigram(4), corpus, cusp, rng=seeded(), batch_size=16))
 
 
 def test_a_table_may_hold_impossible_symbols(corpus):
@@ -200,9 +270,9 @@ def test_a_table_may_hold_impossible_symbols(corpus):
 def test_nan_weights_explain_whatever_they_led_to(corpus):
     model = NoStep(4)
     model.logits.data[0] = torch.nan  # torch.multinomial raises RuntimeError
-    judge = LSTMDiscriminator(4, 4, rng=rng())
+    judge = LSTMDiscriminator(4, 4, rng=seeded())
     with pytest.raises(FloatingPointError, match="weight became NaN"):
-        next(train(model, corpus, Likelihood(), discriminator=judge, rng=rng()))
+        next(train(model, corpus, ImportanceSampled(), discriminator=judge, rng=seeded()))
 
 
 @pytest.mark.parametrize("schedule", [0.5, {1: 0.5}, {1: 0.5, 4: 0.1}, lambda epoch: 0.5])
@@ -219,9 +289,11 @@ def test_a_mapping_holds_a_rate_until_the_next(corpus):
     ]
 
 
-def test_scores_do_not_depend_on_batches_and_are_without_dropout():
-    model, rows = CharLSTM(4, 8, dropout=0.9, rng=rng()).train(), all_rows(4, 4)
-    torch.testing.assert_close(log_probs(model, rows, rng(), 7), log_probs(model, rows, rng()))
+@pytest.mark.parametrize("build, score", [(CharLSTM, log_probs), (LSTMDiscriminator, logits)])
+def test_scores_do_not_depend_on_batches_and_are_without_dropout(build, score):
+    model, rows = build(4, 8, dropout=0.9, rng=seeded()).train(), all_rows(4, 4)
+    torch.testing.assert_close(score(model, rows, seeded(), 7), score(model, rows, seeded()))
+    torch.testing.assert_close(score(model, rows, seeded(1)), score(model, rows, seeded()))
     assert model.training
 
 

@@ -1,13 +1,14 @@
 """Adversarial training of discrete sequence models through their own likelihood.
 
-`LikelihoodGAN` is the scikit-learn estimator; `CharLSTM` and `LSTMDiscriminator` are the bundled
-modules; `Autoregressive` turns a module with `step` into a generator; `Refiner` fits the refined
-distribution.
+`LikelihoodGAN` is the scikit-learn estimator, `SequenceDistribution` what it fits, `Refined` a
+meta-estimator above any distribution. `CharLSTM` and `LSTMDiscriminator` are the bundled modules;
+`Autoregressive` makes a generator of a module with `step`.
 """
 
+from likelihood_gan.distribution import SequenceDistribution
 from likelihood_gan.estimator import LikelihoodGAN
 from likelihood_gan.models import CharLSTM, LSTMDiscriminator
-from likelihood_gan.refinement import Refiner
+from likelihood_gan.refined import Refined
 from likelihood_gan.sampling import Autoregressive
 
 __version__ = "0.1.0"
@@ -17,6 +18,7 @@ __all__ = [
     "CharLSTM",
     "LSTMDiscriminator",
     "LikelihoodGAN",
-    "Refiner",
+    "Refined",
+    "SequenceDistribution",
     "__version__",
 ]

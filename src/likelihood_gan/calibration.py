@@ -1,6 +1,6 @@
 """What the logits of a classifier say: calibrated, weighed by an exponent, and normalised.
 
-How classifiers are fitted and samples drawn is left to `refinement`.
+How classifiers are fitted and samples drawn is left to `refined`.
 """
 
 import math
@@ -8,8 +8,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import norm
 from sklearn.linear_model import LogisticRegression
+
+Array = NDArray[np.float64]
 
 
 class LogPartition(NamedTuple):
@@ -27,30 +30,26 @@ class Choice(NamedTuple):
     gain: float
     error: float
     beta: float
-    coef: tuple[float, float]
+    coef: float
     intercept: float
     logit_range: tuple[float, float]
 
 
 def choose(
-    real: np.ndarray,
-    weights: np.ndarray,
-    generated: np.ndarray,
-    betas: Sequence[float],
-    least: float,
+    real: Array, weights: Array, generated: Array, betas: Sequence[float], least: float
 ) -> Choice:
-    """Calibrate (logit, log p) of held-out data against samples; choose beta by likelihood.
+    """Calibrate logits of held-out data against those of samples; choose beta by likelihood.
 
-    An exponent that leaves an effective sample size below `least` comes last.
+    An exponent that leaves a relative effective sample size below `least` comes last.
     """
     shares = weights / weights.sum()
     coef, intercept = _calibrate(real, shares, generated)
-    met = np.concatenate([real[:, 0], generated[:, 0]])
-    logit_range = float(met.min()), float(met.max())
+    seen = np.concatenate([real, generated])
+    logit_range = float(seen.min()), float(seen.max())
     choices = []
     for beta in betas:
-        l_real = beta * (real @ coef + intercept)
-        l_generated = beta * (generated @ coef + intercept)
+        l_real = beta * (coef * real + intercept)
+        l_generated = beta * (coef * generated + intercept)
         mean = float(shares @ l_real)
         log_z = log_partition(l_generated, 0.95)
         # one sequence, or one that outweighs all others, says nothing of its own error
@@ -60,12 +59,12 @@ def choose(
             of_mean = math.sqrt(float((shares**2) @ (l_real - mean) ** 2) / spare)
         of_log_z = (log_z.upper - log_z.value) / float(norm.ppf(0.975))
         gain, error = mean - log_z.value, math.hypot(of_mean, of_log_z)
-        trusted = effective_sample_size(l_generated) >= least
+        trusted = relative_effective_sample_size(l_generated) >= least
         choices.append(Choice(trusted, gain, error, beta, coef, intercept, logit_range))
     return max(choices)
 
 
-def logit(classifier: Any, sequences: Any) -> np.ndarray:
+def logit(classifier: Any, sequences: Any) -> Array:
     """Return the log-odds that a classifier gives each sequence, or row, of being real: (n,)."""
     n = sequences.shape[0] if hasattr(sequences, "shape") else len(sequences)
     if hasattr(classifier, "decision_function"):
@@ -88,7 +87,7 @@ def logit(classifier: Any, sequences: Any) -> np.ndarray:
     return logits
 
 
-def log_partition(log_weights: np.ndarray, confidence: float) -> LogPartition:
+def log_partition(log_weights: Array, confidence: float) -> LogPartition:
     """Return the logarithm of the mean weight with an interval, by the delta method."""
     n = len(log_weights)
     highest = log_weights.max()
@@ -99,25 +98,23 @@ def log_partition(log_weights: np.ndarray, confidence: float) -> LogPartition:
     return LogPartition(value, value - z * error, value + z * error)
 
 
-def effective_sample_size(log_weights: np.ndarray) -> float:
+def relative_effective_sample_size(log_weights: Array) -> float:
     """(Σ w)² / (n Σ w²), between 0 and 1 (Kong 1992)."""
     w = np.exp(log_weights - log_weights.max())
     return float(w.sum() ** 2 / (len(w) * (w**2).sum()))
 
 
-def _calibrate(
-    real: np.ndarray, shares: np.ndarray, generated: np.ndarray
-) -> tuple[tuple[float, float], float]:
-    """Fit coefficients and intercept by logistic regression, both classes of equal weight."""
+def _calibrate(real: Array, shares: Array, generated: Array) -> tuple[float, float]:
+    """Fit slope and intercept by logistic regression, both classes of equal weight (Platt 1999)."""
     X = np.concatenate([real, generated])
-    centre, scale = X.mean(0), X.std(0).clip(1e-12)
+    centre, scale = X.mean(), X.std().clip(1e-12)
     weight = np.concatenate(
         [shares * len(X) / 2, np.full(len(generated), len(X) / 2 / len(generated))]
     )
     model = LogisticRegression(C=1e6, max_iter=1000)
     y = np.repeat([1, 0], [len(real), len(generated)])
-    model.fit((X - centre) / scale, y, sample_weight=weight)
-    coef = model.coef_[0] / scale
-    if coef[0] < 0:  # would prefer what the classifier thinks is generated
-        return _calibrate(real * [0, 1], shares, generated * [0, 1])
-    return (float(coef[0]), float(coef[1])), float(model.intercept_[0] - coef @ centre)
+    model.fit(((X - centre) / scale)[:, None], y, sample_weight=weight)
+    coef = float(model.coef_[0, 0] / scale)
+    if coef < 0:  # would prefer what the classifier thinks is generated
+        return 0.0, 0.0
+    return coef, float(model.intercept_[0] - coef * centre)

@@ -1,13 +1,18 @@
 """Things that watch a fit: called after every epoch, they may look, report or stop it.
 
-A callback is any callable `(estimator, record) -> bool | None`. The estimator is a fitted view of
-the current state (it samples and scores), `record` is the epoch's row of the history, and a true
-result stops the fit. Which epoch is kept is decided elsewhere.
+A callback is any callable `(distribution, history) -> bool | None`. The distribution is that of the
+generator as it is now: it samples, scores and can be saved. The history has one record per epoch so
+far, the last one is new. A true result stops the fit. Which epoch is kept is decided elsewhere.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+from likelihood_gan.distribution import SequenceDistribution
+from likelihood_gan.persistence import bundled
+
+Callback = Callable[[SequenceDistribution, list[dict[str, Any]]], bool | None]
 
 SHOWN = {
     "generator_loss": "generator",
@@ -17,22 +22,23 @@ SHOWN = {
     "seconds": "seconds",
 }
 
-Callback = Callable[[Any, dict[str, Any]], bool | None]
 
-
+@bundled
 @dataclass(frozen=True)
 class PrintEpoch:
     """Print one line per `every` epochs; `verbose=n` adds it to a fit."""
 
     every: int = 1
 
-    def __call__(self, estimator: Any, record: dict[str, Any]) -> None:
+    def __call__(self, distribution: SequenceDistribution, history: list[dict[str, Any]]) -> None:
         """Print the losses, the effective sample size and the held-out nats per sequence."""
+        record = history[-1]
         if record["epoch"] % self.every == 0:
             numbers = (f"{name} {record[key]:.2f}" for key, name in SHOWN.items() if key in record)
             print(f"epoch {record['epoch']:3d} {record['phase']:13s}", *numbers, sep="  ")
 
 
+@bundled
 @dataclass(frozen=True)
 class PrintSamples:
     """Print `n_samples` sequences of the model as it is, once per `every` epochs."""
@@ -40,8 +46,9 @@ class PrintSamples:
     n_samples: int = 5
     every: int = 1
 
-    def __call__(self, estimator: Any, record: dict[str, Any]) -> None:
+    def __call__(self, distribution: SequenceDistribution, history: list[dict[str, Any]]) -> None:
         """Draw with the epoch as the seed, so that watching does not change other draws."""
-        if record["epoch"] % self.every == 0:
-            samples = estimator.sample(self.n_samples, random_state=record["epoch"])
-            print(f"epoch {record['epoch']:3d}", *samples, sep="  ")
+        epoch = history[-1]["epoch"]
+        if epoch % self.every == 0:
+            samples = distribution.sample(self.n_samples, random_state=epoch)
+            print(f"epoch {epoch:3d}", *samples, sep="  ")

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from likelihood_gan import protocols
-from likelihood_gan.modules import device_of
+from likelihood_gan.devices import device_of
 from likelihood_gan.protocols import END, call_with_rng, has_step
 from likelihood_gan.sampling import Autoregressive, take_rows
 

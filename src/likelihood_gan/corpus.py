@@ -3,17 +3,17 @@
 What is done with a batch is left to `training`.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
 from likelihood_gan.protocols import END, lengths
 
-POOL = 16
+BATCHES_PER_POOL = 16
 """Batches whose rows are sorted among each other, if batches are to be of similar length."""
 
 
@@ -50,7 +50,7 @@ class Corpus:
 
     def rows(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Return the tokens of some rows, as wide as the longest needs, and their log p̂."""
-        width = self.width  # a GPU would have to be waited for
+        width = self.width  # to read the longest of them back would synchronise with a GPU
         if not index.is_cuda:
             width = int(self.lengths[index].max()) + 1
         return self.tokens[index, :width], self.log_frequency[index]
@@ -72,7 +72,7 @@ class Corpus:
         drawn = drawn.clamp(max=len(self.tokens) - 1)
         drawn = drawn[torch.randperm(n, device=device, generator=rng)]
         if by_length:
-            pools = drawn.split(POOL * batch_size)
+            pools = drawn.split(BATCHES_PER_POOL * batch_size)
             drawn = torch.cat([pool[self.lengths[pool].argsort(stable=True)] for pool in pools])
         batches = drawn.split(batch_size)
         # A last batch much smaller than the others would be a noisy step of the same size.
@@ -99,15 +99,36 @@ class Corpus:
         return keys, rows
 
 
-def count_distinct(
-    rows: Iterable[Sequence[int]], weights: Iterable[float]
-) -> tuple[list[tuple[int, ...]], list[float]]:
-    """Add up the weights of equal rows; sorted, so that the order of the data does not matter."""
-    total: Counter[tuple[int, ...]] = Counter()
-    for row, weight in zip(rows, weights, strict=True):
-        total[tuple(row)] += weight  # type: ignore[assignment]
-    distinct = sorted(total)
-    return distinct, [total[row] for row in distinct]
+def count_distinct(tokens: Tensor, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Add up the weights of equal rows: (n, time) and (n,) -> m rows that differ, and their weights.
+
+    The rows are given by number, the first of each kind, in lexicographic order: so the order of the
+    data does not matter.
+    """
+    _, first, row = np.unique(tokens.numpy(), axis=0, return_index=True, return_inverse=True)
+    return first, np.bincount(row.reshape(-1), weights=weights)
+
+
+def hold_out(
+    n: int, fraction: float, random_state: np.random.RandomState
+) -> tuple[np.ndarray, np.ndarray]:
+    """Choose which of `n` distinct sequences to train on, and which to hold out; none if 0.
+
+    Raises
+    ------
+    ValueError
+        If there are too few for both.
+    """
+    order = random_state.permutation(n)
+    if fraction == 0:
+        return order, order[:0]
+    if n < 2:
+        raise ValueError(
+            "early_stopping=True holds sequences out, so X must have at least two distinct ones, got "
+            f"n_samples={n}; pass more or set early_stopping=False"
+        )
+    n_held_out = min(max(round(fraction * n), 1), n - 1)
+    return np.sort(order[n_held_out:]), np.sort(order[:n_held_out])
 
 
 def _key(tokens: Tensor, width: int) -> Tensor:

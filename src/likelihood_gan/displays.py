@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from likelihood_gan.validation import check_sequences
+from likelihood_gan.validation import Sequences, check_sequences
 
 LABELS = {
     "discriminator_loss": "discriminator loss",
@@ -130,7 +130,7 @@ class LengthDisplay:
         self.counts = counts
 
     @classmethod
-    def from_samples(cls, generated: Any, real: Any, *, ax: Any = None) -> Self:
+    def from_samples(cls, generated: Sequences, real: Sequences, *, ax: Any = None) -> Self:
         """Draw the shares of the lengths in two lists of sequences."""
         lists = {
             name: [len(s) for s in check_sequences(sequences, name)]
@@ -185,7 +185,7 @@ class DiscriminatorDisplay:
         self.weight = weight
 
     @classmethod
-    def from_estimator(cls, estimator: Any, X: Any, *, ax: Any = None) -> Self:
+    def from_estimator(cls, estimator: Any, X: Sequences, *, ax: Any = None) -> Self:
         """Draw a fitted estimator's discriminator on the data `X`, duplicates counted."""
         counts = Counter(check_sequences(X))
         sequences = list(counts)

@@ -1,125 +1,135 @@
-"""What a fitted estimator can do: draw sequences and tell their probability, plain or refined.
+"""`SequenceDistribution`: a generator with its symbols, which draws sequences and scores them.
 
-How it became fitted is left to `estimator`.
+How a generator is trained is left to `estimator`; what all distributions have in common is
+`DistributionMixin`.
 """
 
-import functools
+import dataclasses
 import numbers
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import expit
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, check_scalar
+from sklearn.utils.validation import check_scalar
 from torch import Tensor
 
-from likelihood_gan import prefix_tree
-from likelihood_gan.models import CharLSTM
-from likelihood_gan.modules import device_of, torch_rng
-from likelihood_gan.protocols import GeneratorModule, call_with_rng, checked_sample, has_step
-from likelihood_gan.refinement import Refiner
-from likelihood_gan.sampling import Autoregressive, sample_by_steps
-from likelihood_gan.training import evaluating, log_probs, logits
-from likelihood_gan.validation import check_chunks, check_sequences, check_weights
-from likelihood_gan.vocabulary import Vocabulary, is_text
+from likelihood_gan import persistence, prefix_tree
+from likelihood_gan.devices import device_of, on_cpu, torch_rng
+from likelihood_gan.protocols import Generator, call_with_rng, checked_sample, has_step
+from likelihood_gan.sampling import Constraints, sample_by_steps
+from likelihood_gan.scoring import ROWS_WORTH_A_TREE, evaluating, score_rows
+from likelihood_gan.validation import (
+    Sequences,
+    check_chunks,
+    check_handle_unknown,
+    check_known,
+    check_one_type,
+    check_sequences,
+    check_weights,
+)
+from likelihood_gan.vocabulary import UNKNOWN, Vocabulary
 
-MANY = 512
-"""Rows from which on it pays to look for prefixes that they share."""
+_SAMPLES_PER_COUNT = 4096
+"""Samples that are drawn at a time if only their counts are wanted."""
 
 
-class SequenceDistribution:
-    """The distribution of a fitted generator, and the refined one if there is a `refiner_`."""
+class DistributionMixin:
+    """What every distribution over sequences can do, once it can draw some and score them.
 
-    generator_: GeneratorModule
-    discriminator_: Any
-    refiner_: Refiner | None
-    vocabulary_: Vocabulary
-    max_len_: int
-    objective: Any
-    handle_unknown: str
-    verbose: int
+    A class that inherits from it has `_draw` and `score_samples`.
+    """
+
+    def _draw(
+        self,
+        n: int,
+        max_len: int | None,
+        random_state: np.random.RandomState,
+        constraints: dict[str, Any],
+    ) -> list[Any]:
+        """Draw `n` sequences; the other arguments are not checked yet."""
+        raise NotImplementedError
+
+    def score_samples(self, X: Sequences) -> NDArray[np.float64]:
+        """Log-probability of each sequence in nats, END included."""
+        raise NotImplementedError
 
     def sample(
         self,
         n_samples: int = 1,
         max_len: int | None = None,
         *,
-        min_len: int = 0,
-        temperature: float = 1.0,
-        prefix: Any = None,
-        refined: bool = False,
         distinct: bool = False,
         random_state: Any = None,
+        **constraints: Any,
     ) -> list[Any]:
-        """Draw sequences from the generator, or from the refined distribution.
+        """Draw sequences.
 
         Parameters
         ----------
         n_samples : int, default=1
             Number of sequences.
         max_len : int, optional
-            Most symbols of a sequence, prefix included; longer ones are cut there. Default:
-            `max_len_`.
-        min_len : int, default=0
-            Fewest symbols; equal to `max_len` it forces the length, as the report does.
-        temperature : float, default=1.0
-            Below 1 the next symbol is drawn from its likelier candidates, above 1 more evenly.
-        prefix : str or sequence of symbols, optional
-            What every sequence begins with.
-        refined : bool, default=False
-            Draw from the refined distribution; `refiner_` weighs what the generator writes under
-            the other arguments.
+            Most symbols of a sequence, prefix included; longer ones are cut there. Default: the
+            `max_len` of the distribution.
         distinct : bool, default=False
             Leave repetitions out.
         random_state : int, RandomState or None, default=None
             An int repeats the draw, None draws anew.
+        **constraints
+            What is asked of every sequence, see `likelihood_gan.sampling.Constraints`:
+
+            - ``prefix``, a str or sequence of symbols that it begins with;
+            - ``min_len``, its fewest symbols; equal to `max_len` it forces the length;
+            - ``temperature``: below 1 the next symbol is drawn from its likelier candidates, above
+              1 more evenly.
 
         Returns
         -------
         list of str, or of tuples of symbols
-            `n_samples` sequences, of the type the model was fitted on.
+            `n_samples` sequences, of the type of the data.
 
         Raises
         ------
-        ValueError
-            If an argument is out of range; if min_len, temperature or prefix is asked of a
-            generator without `step`; if there is no refined distribution; or if too few distinct
-            sequences were found.
-
-        Warns
-        -----
-        UserWarning
-            If the effective sample size of the refined distribution is too low to trust it.
+        TypeError, ValueError
+            If an argument is out of range; if a constraint is asked of a generator without `step`;
+            or if too few distinct sequences were found.
         """
-        constraints = dict(min_len=min_len, temperature=temperature, prefix=prefix)
-        arguments = self._check_draw(n_samples, max_len, **constraints)
-        seeds = check_random_state(random_state)
-        draw: Any = functools.partial(self._draw, **arguments, random_state=seeds)
-        if refined:
-            draw = functools.partial(self._draw_refined, propose=draw, random_state=seeds)
-        return _draw_distinct(draw, n_samples) if distinct else draw(n_samples)
+        check_scalar(n_samples, "n_samples", numbers.Integral, min_val=1)
+        random_state = check_random_state(random_state)
+        if not distinct:
+            return self._draw(n_samples, max_len, random_state, constraints)
+        found: dict[Any, None] = {}
+        rounds = 20
+        for _ in range(rounds):
+            found |= dict.fromkeys(self._draw(n_samples, max_len, random_state, constraints))
+            if len(found) >= n_samples:
+                return list(found)[:n_samples]
+        raise ValueError(
+            f"distinct=True found {len(found)} different sequences in {rounds * n_samples} draws, "
+            f"not n_samples={n_samples}; ask for fewer, or draw at a higher temperature"
+        )
 
     def sample_counts(
         self,
         n_samples: int = 1,
         max_len: int | None = None,
         *,
-        min_len: int = 0,
-        temperature: float = 1.0,
-        prefix: Any = None,
         random_state: Any = None,
-    ) -> tuple[list[Any], np.ndarray]:
-        """Draw from the generator, and tell how often each sequence came.
+        **constraints: Any,
+    ) -> tuple[list[Any], NDArray[np.int64]]:
+        """Draw sequences, and tell how often each one came.
 
-        Billions of draws are no problem: time and memory grow with the number of different
-        sequences, if the generator has `step`.
+        Billions of draws from a generator with `step` are no problem: time and memory grow with the
+        number of different sequences.
 
         Parameters
         ----------
-        n_samples, max_len, min_len, temperature, prefix, random_state
+        n_samples, max_len, random_state, **constraints
             As in `sample`.
 
         Returns
@@ -131,267 +141,232 @@ class SequenceDistribution:
 
         Raises
         ------
-        ValueError
+        TypeError, ValueError
             As in `sample`.
         """
-        constraints = dict(min_len=min_len, temperature=temperature, prefix=prefix)
-        arguments = self._check_draw(n_samples, max_len, **constraints)
-        random_state = check_random_state(random_state)
-        return self._draw_counts(n_samples, **arguments, random_state=random_state)
+        check_scalar(n_samples, "n_samples", numbers.Integral, min_val=1)
+        return self._draw_counts(n_samples, max_len, check_random_state(random_state), constraints)
 
-    def score_samples(self, X: Any, *, refined: bool = False) -> np.ndarray:
+    def _draw_counts(
+        self,
+        n: int,
+        max_len: int | None,
+        random_state: np.random.RandomState,
+        constraints: dict[str, Any],
+    ) -> tuple[list[Any], NDArray[np.int64]]:
+        found: Counter[Any] = Counter()
+        for start in range(0, n, _SAMPLES_PER_COUNT):
+            m = min(_SAMPLES_PER_COUNT, n - start)
+            found.update(self._draw(m, max_len, random_state, constraints))
+        return list(found), np.array(list(found.values()), dtype=np.int64)
+
+    def score(self, X: Sequences, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
+        """Mean log-probability of the sequences, in nats per sequence; higher is better."""
+        scores = self.score_samples(X)
+        weights = check_weights(sample_weight, len(scores))
+        counted = weights > 0  # 0 * -inf would be NaN
+        return float(np.average(scores[counted], weights=weights[counted]))
+
+    def perplexity(self, X: Sequences) -> float:
+        r"""Perplexity per symbol, :math:`\exp(-\sum_i \log p(x_i) / \sum_i (|x_i| + 1))`.
+
+        Each sequence's END counts as a symbol. From 1 to infinity, lower is better; a uniform choice
+        among k symbols and END has k + 1.
+        """
+        sequences = check_sequences(X)
+        n_symbols = sum(len(sequence) + 1 for sequence in sequences)
+        with np.errstate(over="ignore"):
+            return float(np.exp(-self.score_samples(sequences).sum() / n_symbols))
+
+
+@persistence.bundled
+@dataclasses.dataclass(frozen=True, eq=False, init=False, repr=False)
+class SequenceDistribution(persistence.Savable, DistributionMixin):
+    """The distribution over sequences that a generator writes.
+
+    It cannot be changed, and knows nothing of training: a fitted `LikelihoodGAN` has one,
+    `distribution_`, a callback is given one, and a file holds one. Any generator makes one, also a
+    `models.Mixture` of generators or an n-gram model.
+
+    Parameters
+    ----------
+    generator : Generator
+        Has `log_prob(tokens)` and `sample(n, max_len)`; constraints need `step`, too. It is not
+        copied.
+    vocabulary : Vocabulary or iterable of symbols
+        Its symbols, in the order of their tokens, which start at 1. Of single characters the
+        sequences are str, of anything else tuples; a `Vocabulary` can say it otherwise.
+    max_len : int
+        Most symbols of a sample, if nothing else is asked for.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the generator has not both methods, a symbol comes twice, or `max_len` is below 1.
+
+    Examples
+    --------
+    >>> from likelihood_gan import CharLSTM, SequenceDistribution
+    >>> distribution = SequenceDistribution(CharLSTM(n_tokens=4), "abc", max_len=5)
+    >>> len(distribution.sample(3))
+    3
+    """
+
+    generator: Generator
+    vocabulary: Vocabulary
+    max_len: int
+
+    def __init__(
+        self, generator: Generator, vocabulary: Vocabulary | Iterable[Hashable], max_len: int
+    ):
+        if not isinstance(generator, Generator) or isinstance(generator, type):
+            raise TypeError(
+                f"generator must have the methods log_prob and sample, got {generator!r}; see "
+                "likelihood_gan.protocols.Generator"
+            )
+        if not isinstance(vocabulary, Vocabulary):
+            symbols = list(vocabulary)
+            text = all(isinstance(symbol, str) and len(symbol) == 1 for symbol in symbols)
+            vocabulary = Vocabulary(symbols, text)
+        check_scalar(max_len, "max_len", numbers.Integral, min_val=1)
+        vars(self).update(generator=generator, vocabulary=vocabulary, max_len=int(max_len))
+
+    def score_samples(self, X: Sequences, *, handle_unknown: str = "error") -> NDArray[np.float64]:
         """Log-probability of each sequence in nats, END included.
 
         Parameters
         ----------
         X : iterable of sequences
-            As in `fit`; any length.
-        refined : bool, default=False
-            Score with the refined distribution, log p + beta l - log Z. log Z is an estimate:
-            ``refiner_.log_partition_`` has its interval.
+            Of the type of the data; any length.
+        handle_unknown : {"error", "neg_inf"}, default="error"
+            Whether a symbol that is not in the vocabulary raises ValueError, or makes its sequence
+            impossible: -inf.
 
         Returns
         -------
         ndarray of shape (n,), float64
-            -inf where a symbol is unknown and ``handle_unknown="neg_inf"``.
         """
-        refiner = self._get_refiner() if refined else None
 
-        def score(sequences: Sequence[Any]) -> np.ndarray:
-            scores = self._log_prob(self.vocabulary_.encode_rows(sequences))
-            if refiner is not None:
-                scores += refiner.log_weight(sequences, self._log_prob_cut)
-                scores -= refiner.log_partition_.value
+        def score(tokens: Tensor) -> NDArray[np.float64]:
+            scores: NDArray[np.float64] = score_rows(self.generator, tokens).numpy()
             return scores
 
-        return self._evaluate(X, score, unknown=-np.inf)
+        return evaluate(self.vocabulary, X, score, handle_unknown, unknown=-np.inf)
 
-    def score(
-        self, X: Any, y: Any = None, sample_weight: Any = None, *, refined: bool = False
-    ) -> float:
-        """Mean log-probability of the sequences, in nats per sequence; higher is better."""
-        scores = self.score_samples(X, refined=refined)
-        weights = check_weights(sample_weight, len(scores))
-        counted = weights > 0  # 0 * -inf would be NaN
-        return float(np.average(scores[counted], weights=weights[counted]))
+    def __repr__(self) -> str:
+        generator = type(self.generator).__name__
+        return f"SequenceDistribution({generator}, {self.vocabulary!r}, max_len={self.max_len})"
 
-    def perplexity(self, X: Any) -> float:
-        """Perplexity per symbol, each sequence's END counted as one; lower is better."""
-        sequences = check_sequences(X)
-        n_symbols = sum(len(sequence) + 1 for sequence in sequences)
-        return float(np.exp(-self.score_samples(sequences).sum() / n_symbols))
+    def __getstate__(self) -> dict[str, Any]:
+        # CPU copies: a pickle with CUDA tensors cannot be opened on a machine without CUDA
+        return {name: on_cpu(value) for name, value in vars(self).items()}
 
-    def discriminate(self, X: Any) -> np.ndarray:
-        """Probability that each sequence is real, given that half are: (n,), float64.
-
-        NaN where a symbol is unknown and ``handle_unknown="neg_inf"``: neither the data nor the
-        generator can have written the sequence.
-
-        Raises
-        ------
-        ValueError
-            If the estimator was fitted without a discriminator.
-        """
-        check_is_fitted(self, "generator_")
-        if self.discriminator_ is None:
-            raise ValueError(
-                f"objective={self.objective!r} trains no discriminator; fit with an adversarial "
-                "objective such as 'pooled'"
-            )
-
-        def judge(sequences: Sequence[Any]) -> np.ndarray:
-            tokens = self.vocabulary_.encode_rows(sequences)
-            return expit(self._apply(self.discriminator_, logits, tokens))
-
-        return self._evaluate(X, judge, unknown=np.nan)
-
-    def _check_draw(
-        self, n_samples: int, max_len: int | None, *, min_len: int, temperature: float, prefix: Any
-    ) -> dict[str, Any]:
-        """Check the arguments of `sample` and return those of `_draw`."""
-        check_is_fitted(self, "generator_")
-        max_len = self.max_len_ if max_len is None else max_len
-        check_scalar(n_samples, "n_samples", numbers.Integral, min_val=1)
-        check_scalar(max_len, "max_len", numbers.Integral, min_val=1)
-        check_scalar(min_len, "min_len", numbers.Integral, min_val=0)
-        check_scalar(
-            temperature, "temperature", numbers.Real, min_val=0, include_boundaries="neither"
-        )
-        if max_len < min_len:
-            raise ValueError(f"max_len must be at least min_len={min_len}, got {max_len}")
-        start = [] if prefix is None else self._encode_prefix(prefix, max_len)
-        constraints = {
-            f"min_len={min_len}": min_len > 0,
-            f"temperature={temperature}": temperature != 1,
-            f"prefix={prefix!r}": prefix is not None,
-        }
-        asked = [constraint for constraint, active in constraints.items() if active]
-        if asked and not has_step(self.generator_):
-            raise ValueError(
-                f"{asked[0]} needs a generator with a method step(tokens, state); "
-                f"{type(self.generator_).__name__} has none: write one and inherit from "
-                "likelihood_gan.Autoregressive"
-            )
-        steps = dict(min_len=min_len, temperature=temperature, prefix=start) if asked else {}
-        return dict(max_len=max_len, steps=steps)
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
 
     def _draw(
         self,
         n: int,
-        max_len: int,
-        steps: Mapping[str, Any],
+        max_len: int | None,
         random_state: np.random.RandomState,
+        constraints: dict[str, Any],
     ) -> list[Any]:
-        """Draw from the generator; `steps` are constraints that need its `step`."""
-        generator = self.generator_
+        asked = self._constraints(max_len, constraints)
+        generator = self.generator
         device = device_of(generator)
-        if n >= MANY and has_step(generator) and device.type == "cpu":
-            sequences, counts = self._draw_counts(n, max_len, steps, random_state)
+        if n >= ROWS_WORTH_A_TREE and has_step(generator) and device.type == "cpu":
+            sequences, counts = self._draw_counts(n, max_len, random_state, constraints)
             index = random_state.permutation(np.repeat(np.arange(len(counts)), counts))
             return [sequences[i] for i in index.tolist()]
         rng = torch_rng(random_state, device)
         with torch.no_grad(), evaluating(generator):
-            if steps:
-                tokens = sample_by_steps(generator, n, max_len, **steps, rng=rng)
+            if asked.needs_step:
+                tokens = sample_by_steps(generator, n, asked, rng=rng)  # type: ignore[arg-type]
             else:
-                tokens = call_with_rng(generator.sample, n, max_len, rng=rng)
-                checked_sample(tokens, n, max_len, self.vocabulary_.n_tokens)
-        return self.vocabulary_.decode(tokens)
+                tokens = call_with_rng(generator.sample, n, asked.max_len, rng=rng)
+                checked_sample(tokens, n, asked.max_len, self.vocabulary.n_tokens)
+        return self.vocabulary.decode(tokens)
 
     def _draw_counts(
         self,
         n: int,
-        max_len: int,
-        steps: Mapping[str, Any],
+        max_len: int | None,
         random_state: np.random.RandomState,
-    ) -> tuple[list[Any], np.ndarray]:
-        """Draw how often each sequence comes."""
-        generator = self.generator_
+        constraints: dict[str, Any],
+    ) -> tuple[list[Any], NDArray[np.int64]]:
+        generator = self.generator
+        if not has_step(generator):
+            return super()._draw_counts(n, max_len, random_state, constraints)
+        asked = self._constraints(max_len, constraints)
         rng = torch_rng(random_state, device_of(generator))
-        if has_step(generator):
-            with evaluating(generator):
-                tokens, counts, _ = prefix_tree.sample_counts(
-                    generator, n, max_len, **steps, rng=rng
-                )
-            return self.vocabulary_.decode(tokens), counts.cpu().numpy()
-        found: Counter[Any] = Counter()
-        for start in range(0, n, MANY):
-            found.update(self._draw(min(MANY, n - start), max_len, steps, random_state))
-        return list(found), np.array(list(found.values()), dtype=np.int64)
+        with evaluating(generator):
+            tokens, counts, _ = prefix_tree.sample_counts(generator, n, asked, rng=rng)
+        return self.vocabulary.decode(tokens), counts.cpu().numpy()
 
-    def _draw_refined(self, n: int, propose: Any, random_state: np.random.RandomState) -> list[Any]:
-        samples: list[Any] = []
-        blocks = self._get_refiner().sample(n, propose, self._log_prob_cut, random_state)
-        for block in blocks:
-            samples += block
-            if self.verbose and len(samples) < n:
-                print(f"{len(samples)} of {n} refined samples")
-        return samples
+    def _constraints(self, max_len: int | None, given: dict[str, Any]) -> Constraints:
+        """Check what is asked of the samples and turn it into tokens."""
+        names = {field.name for field in dataclasses.fields(Constraints)} - {"max_len"}
+        if odd := sorted(given.keys() - names):
+            raise TypeError(f"sample has no constraint {odd}, only {sorted(names)}")
+        max_len = self.max_len if max_len is None else max_len
+        prefix = given.get("prefix")
+        start = () if prefix is None else self._encode_prefix(prefix)
+        constraints = Constraints(max_len, **(given | {"prefix": start}))
+        if constraints.needs_step and not has_step(self.generator):
+            asked = ", ".join(f"{name}={value!r}" for name, value in sorted(given.items()))
+            raise ValueError(
+                f"{asked} needs a generator with a method step(tokens, state); "
+                f"{type(self.generator).__name__} has none: write one and inherit from "
+                "likelihood_gan.Autoregressive"
+            )
+        return constraints
 
-    def _log_prob_cut(self, sequences: Sequence[Any]) -> np.ndarray:
-        """Score what `max_len_` leaves of known sequences: a row that is full need not end there."""
-        return self._log_prob(self.vocabulary_.encode_rows(sequences)[:, : self.max_len_])
-
-    def _log_prob(self, tokens: Tensor) -> np.ndarray:
-        """Score rows of tokens: by their prefix tree if that has much fewer nodes than symbols."""
-        generator = self.generator_
-        on_cpu = device_of(generator).type == "cpu"
-        if on_cpu and len(tokens) >= MANY and _steps_cost_little(generator) and _shared(tokens):
-            with evaluating(generator):
-                return prefix_tree.log_probs(generator, tokens).numpy()
-        return self._apply(generator, log_probs, tokens)
-
-    def _apply(self, model: Any, function: Any, tokens: Tensor) -> np.ndarray:
-        """Apply a batch function to a module of this estimator and rows of tokens."""
-        device = device_of(model)
-        rng = torch.Generator(device).manual_seed(0)  # for plug-ins that draw when they score
-        values: np.ndarray = function(model, tokens.to(device), rng).cpu().numpy()
-        return values
-
-    def _evaluate(
-        self, X: Any, function: Callable[[Sequence[Any]], np.ndarray], unknown: float
-    ) -> np.ndarray:
-        """Apply a function to all sequences whose symbols are known, in chunks."""
-        check_is_fitted(self, "generator_")
-        self._check_handle_unknown()
-        results = []
-        for sequences in check_chunks(X):
-            self._check_type(sequences)
-            if self.handle_unknown == "error":
-                require_known(self.vocabulary_, sequences, "X")
-            known = [i for i, sequence in enumerate(sequences) if self.vocabulary_.knows(sequence)]
-            result = np.full(len(sequences), unknown)
-            if known:
-                result[known] = function([sequences[i] for i in known])
-            results.append(result)
-        if not results:
-            raise ValueError("X is empty; pass at least one sequence")
-        return np.concatenate(results)
-
-    def _encode_prefix(self, prefix: Any, max_len: int) -> list[int]:
-        if self.vocabulary_.text and not isinstance(prefix, str):
+    def _encode_prefix(self, prefix: Any) -> list[int]:
+        if self.vocabulary.text and not isinstance(prefix, str):
             raise TypeError(f"prefix must be a str, like the data of fit, got {prefix!r}")
         sequence = check_sequences([prefix], "prefix")[0]
-        require_known(self.vocabulary_, [sequence], "prefix")
-        if len(sequence) > max_len:
-            raise ValueError(
-                f"max_len={max_len} is shorter than the prefix of {len(sequence)} symbols"
-            )
-        return self.vocabulary_.encode(sequence)
-
-    def _check_type(self, sequences: Sequence[Sequence[Hashable]]) -> None:
-        if self.vocabulary_.text != is_text(sequences):
-            expected = "strings" if self.vocabulary_.text else "sequences of symbols"
-            raise TypeError(f"X must hold {expected}, like the data of fit, got {sequences[0]!r}")
-
-    def _get_refiner(self) -> Refiner:
-        check_is_fitted(self, "generator_")
-        if self.refiner_ is None:
-            raise ValueError(
-                "refined=True needs a refined distribution; call refine(X) with the data, or fit "
-                "with refiner=Refiner()"
-            )
-        return self.refiner_
-
-    def _check_handle_unknown(self) -> None:
-        if self.handle_unknown not in ("error", "neg_inf"):
-            raise ValueError(
-                f"handle_unknown must be 'error' or 'neg_inf', got {self.handle_unknown!r}"
-            )
+        check_known(self.vocabulary, [sequence], "prefix")
+        return self.vocabulary.encode(sequence)
 
 
-def _steps_cost_little(generator: GeneratorModule) -> bool:
-    """Tell whether scoring by steps is no detour; a Transformer may read all it has read again."""
-    by_steps = Autoregressive.log_prob, CharLSTM.log_prob
-    return has_step(generator) and getattr(type(generator), "log_prob", None) in by_steps
+class SequenceEstimator(persistence.Savable, DistributionMixin, DensityMixin, BaseEstimator):
+    """Base of the estimators of a distribution over sequences."""
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.one_d_array = True
+        tags.input_tags.two_d_array = False
+        return tags
 
 
-def _shared(tokens: Tensor) -> bool:
-    return prefix_tree.sharing(tokens) > 2  # a step costs more than a position of a whole row
+def evaluate(
+    vocabulary: Vocabulary,
+    X: Sequences,
+    function: Callable[[Tensor], NDArray[np.float64]],
+    handle_unknown: str,
+    unknown: float,
+) -> NDArray[np.float64]:
+    """Apply a function of tokens to all sequences, in chunks: (n,).
 
-
-def require_known(
-    vocabulary: Vocabulary, sequences: Iterable[Sequence[Hashable]], name: str
-) -> None:
-    """Raise ValueError if a symbol is not in the vocabulary."""
-    unknown = vocabulary.unknown(sequences)
-    if unknown:
-        raise ValueError(
-            f"{name} holds symbols that are not in the vocabulary: {unknown[:20]}; pass "
-            "vocabulary= with all symbols before fitting, or handle_unknown='neg_inf' to "
-            "score such sequences as impossible"
-        )
-
-
-def _draw_distinct(draw: Any, n: int) -> list[Any]:
-    """Draw until there are `n` different sequences."""
-    found: dict[Any, None] = {}
-    rounds = 20
-    for _ in range(rounds):
-        found |= dict.fromkeys(draw(n))
-        if len(found) >= n:
-            return list(found)[:n]
-    raise ValueError(
-        f"distinct=True found {len(found)} different sequences in {rounds * n} draws, "
-        f"not n_samples={n}; ask for fewer, or draw at a higher temperature"
-    )
+    What holds a symbol without a token raises ValueError, or gives `unknown` if `handle_unknown` is
+    "neg_inf".
+    """
+    check_handle_unknown(handle_unknown)
+    results = []
+    for sequences in check_chunks(X):
+        check_one_type(sequences, vocabulary.text, "X", like="the data of fit")
+        tokens = vocabulary.encode_rows(sequences)
+        known = (tokens != UNKNOWN).all(1)
+        if known.all():
+            results.append(function(tokens))
+            continue
+        if handle_unknown == "error":
+            check_known(vocabulary, sequences)
+        result = np.full(len(sequences), unknown)
+        if known.any():
+            result[known.numpy()] = function(tokens[known])
+        results.append(result)
+    if not results:
+        raise ValueError("X is empty; pass at least one sequence")
+    return np.concatenate(results)

@@ -5,6 +5,8 @@ the estimator.
 """
 
 import copy
+import numbers
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -13,9 +15,11 @@ import torch
 from torch import nn
 
 from likelihood_gan.corpus import Corpus
-from likelihood_gan.objectives import Objective
+from likelihood_gan.objectives import MLE, Objective, is_adversarial
 from likelihood_gan.protocols import GeneratorModule
-from likelihood_gan.training import Record, Schedule, log_probs, train
+from likelihood_gan.schedules import Schedule
+from likelihood_gan.scoring import log_probs
+from likelihood_gan.training import Record, train
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,6 @@ class Phase:
     objective: Objective | None
     epochs: int
     learning_rate: Schedule
-    length_buckets: bool = False
 
 
 @dataclass
@@ -49,6 +52,31 @@ class Run:
     stopped_by: BaseException | None = None
 
 
+def make_phases(
+    objective: Objective,
+    pretrain_epochs: int,
+    discriminator_pretrain_epochs: int,
+    adversarial_epochs: int,
+    pretrain_learning_rate: Schedule,
+    adversarial_learning_rate: Schedule,
+) -> list[Phase]:
+    """List the phases of a fit: maximum likelihood, the discriminator alone, then `objective`.
+
+    A number as `pretrain_learning_rate` is followed by a tenth of it in the last quarter.
+    """
+    judging = discriminator_pretrain_epochs if is_adversarial(objective) else 0
+    pretraining = [(pretrain_epochs, pretrain_learning_rate)]
+    if isinstance(pretrain_learning_rate, numbers.Real):
+        slow = pretrain_epochs // 4
+        rate = float(pretrain_learning_rate)
+        pretraining = [(pretrain_epochs - slow, rate), (slow, rate / 10)]
+    return [
+        *(Phase("pretrain", MLE(), *part) for part in pretraining),
+        Phase("discriminator", None, judging, 0.0),
+        Phase("adversarial", objective, adversarial_epochs, adversarial_learning_rate),
+    ]
+
+
 def fit_modules(
     generator: GeneratorModule,
     discriminator: nn.Module | None,
@@ -59,7 +87,7 @@ def fit_modules(
     patience: int,
     batch_size: int,
     discriminator_learning_rate: Schedule,
-    watchers: Sequence[Callable[[Record], bool | None]],
+    watchers: Sequence[Callable[[list[Record]], bool | None]],
     rng: torch.Generator,
     precision: str = "float32",
 ) -> Run:
@@ -67,7 +95,8 @@ def fit_modules(
 
     With `validation` the best epoch is the one of the lowest held-out negative log-likelihood; a
     phase ends after `patience` epochs without progress, and the next starts from the best weights.
-    A NaN or Ctrl-C ends the fit and is reported in the result.
+    A NaN or Ctrl-C ends the fit and is reported in the result. `watchers` are called with the history
+    after every epoch; one that returns true ends the fit.
     """
     run = Run()
     kept = _Snapshot(generator, discriminator)
@@ -83,7 +112,6 @@ def fit_modules(
                 learning_rate=phase.learning_rate,
                 discriminator_learning_rate=discriminator_learning_rate,
                 precision=precision,
-                length_buckets=phase.length_buckets,
                 rng=rng,
             )
             waited = 0
@@ -97,7 +125,7 @@ def fit_modules(
                 if nll <= best:  # equal while the discriminator alone is trained: keep that too
                     best, run.best_epoch = nll, record["epoch"]
                     kept.take()
-                votes = [watch(record) for watch in watchers]
+                votes = [watch(run.history) for watch in watchers]
                 if any(votes):
                     kept.restore()
                     return run
@@ -111,10 +139,30 @@ def fit_modules(
     return run
 
 
+def report_interruption(run: Run) -> None:
+    """Raise FloatingPointError if a fit diverged, warn if Ctrl-C ended it."""
+    if isinstance(run.stopped_by, FloatingPointError):
+        raise FloatingPointError(
+            f"training diverged in epoch {len(run.history) + 1}: {run.stopped_by}; try a lower "
+            "learning rate (pretrain_, adversarial_ or discriminator_learning_rate); "
+            + (
+                f"the estimator holds the model of epoch {run.best_epoch}"
+                if run.history
+                else "the estimator is unchanged"
+            )
+        ) from run.stopped_by
+    if run.stopped_by is not None:
+        kept = f"the model of epoch {run.best_epoch}" if run.history else "an unfinished model"
+        warnings.warn(
+            f"fit was interrupted after {len(run.history)} epochs; the estimator holds {kept}",
+            stacklevel=3,
+        )
+
+
 class _Snapshot:
     """The weights of the modules at one moment."""
 
-    def __init__(self, *modules: nn.Module | None):
+    def __init__(self, *modules: GeneratorModule | nn.Module | None):
         self.modules = [module for module in modules if module is not None]
         self.take()
 

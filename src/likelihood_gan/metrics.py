@@ -19,7 +19,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_scalar
 
 from likelihood_gan.ngrams import NGramHasher, n_grams
-from likelihood_gan.validation import check_sequences
+from likelihood_gan.validation import Sequences, check_one_type, check_sequences
 from likelihood_gan.vocabulary import is_text
 
 __all__ = [
@@ -29,14 +29,13 @@ __all__ = [
     "n_gram_divergence",
     "nll",
     "novelty",
-    "perplexity",
     "real_against_real",
     "two_sample_auc",
     "uniqueness",
 ]
 
 
-def nll(estimator: Any, sequences: Any) -> float:
+def nll(estimator: Any, sequences: Sequences) -> float:
     r"""Mean negative log-likelihood, :math:`-\frac1n \sum_i \log p(x_i)`, END included.
 
     In nats per sequence, from 0 to infinity (one sequence of probability 0 is enough); lower is
@@ -53,22 +52,7 @@ def nll(estimator: Any, sequences: Any) -> float:
     return -float(np.mean(estimator.score_samples(checked), dtype=np.float64))
 
 
-def perplexity(estimator: Any, sequences: Any) -> float:
-    r"""Perplexity per symbol, :math:`\exp(-\sum_i \log p(x_i) / \sum_i (|x_i| + 1))`.
-
-    The END of a sequence counts as one symbol. From 1 to infinity; lower is better; a uniform
-    choice among k symbols and END has k + 1. `estimator` is anything with ``score_samples``.
-
-    **What fools it**: all that fools `nll`; and it cannot be compared between alphabets: longer
-    or shorter symbols for the same text change it.
-    """
-    (checked,) = _checked(sequences=sequences)
-    n_symbols = sum(len(sequence) + 1 for sequence in checked)
-    with np.errstate(over="ignore"):
-        return float(np.exp(-np.sum(estimator.score_samples(checked), dtype=float) / n_symbols))
-
-
-def uniqueness(generated: Any) -> float:
+def uniqueness(generated: Sequences) -> float:
     """Share of distinct sequences: number of distinct samples / number of samples.
 
     From 1/n (all are the same) to 1; what the real data give is best. It falls as the number of
@@ -90,7 +74,7 @@ def uniqueness(generated: Any) -> float:
     return len(set(samples)) / len(samples)
 
 
-def novelty(generated: Any, training: Any) -> float:
+def novelty(generated: Sequences, training: Sequences) -> float:
     """Share of the samples that are not in `training`; of samples, so duplicates count.
 
     From 0 to 1; best is about what held-out real data give, 0 is a copy of the training data. (The
@@ -113,7 +97,7 @@ def novelty(generated: Any, training: Any) -> float:
     return sum(sample not in known for sample in samples) / len(samples)
 
 
-def coverage(generated: Any, held_out: Any) -> float:
+def coverage(generated: Sequences, held_out: Sequences) -> float:
     """Share of the distinct sequences of `held_out` that occur among the samples.
 
     From 0 to 1; higher is better. It grows with the number of samples, without other limit than 1
@@ -135,7 +119,7 @@ def coverage(generated: Any, held_out: Any) -> float:
     return len(samples & expected) / len(expected)
 
 
-def length_divergence(generated: Any, real: Any) -> float:
+def length_divergence(generated: Sequences, real: Sequences) -> float:
     r"""Total variation of the lengths, :math:`\frac12 \sum_n |p(n) - q(n)|`.
 
     From 0 (the same shares of every length) to 1 (no length in common); lower is better; symmetric.
@@ -148,7 +132,7 @@ def length_divergence(generated: Any, real: Any) -> float:
     return min(math.fsum(differences) / 2, 1.0)
 
 
-def n_gram_divergence(generated: Any, real: Any, n: int = 3) -> float:
+def n_gram_divergence(generated: Sequences, real: Sequences, n: int = 3) -> float:
     r"""Jensen-Shannon divergence between the distributions of n-grams.
 
     :math:`\frac12 KL(p \| m) + \frac12 KL(q \| m)` with :math:`m = (p + q) / 2`, where p and q are
@@ -180,7 +164,11 @@ def n_gram_divergence(generated: Any, real: Any, n: int = 3) -> float:
 
 
 def hashed_frechet_distance(
-    generated: Any, real: Any, *, n_features: int = 64, n_range: tuple[int, int] = (1, 3)
+    generated: Sequences,
+    real: Sequences,
+    *,
+    n_features: int = 64,
+    ngram_range: tuple[int, int] = (1, 3),
 ) -> float:
     r"""Fréchet distance between Gaussians fitted to hashed counts of n-grams.
 
@@ -203,7 +191,7 @@ def hashed_frechet_distance(
         Of any sizes.
     n_features : int, default=64
         Dimension of the Gaussians.
-    n_range : (int, int), default=(1, 3)
+    ngram_range : (int, int), default=(1, 3)
         Shortest and longest n-grams.
 
     References
@@ -213,13 +201,18 @@ def hashed_frechet_distance(
     multitask learning".
     """
     lists = _checked(generated=generated, real=real)
-    hasher = NGramHasher(n_range, n_features)
+    hasher = NGramHasher(ngram_range, n_features)
     first, second = (_moments(hasher.transform(x)) for x in lists)
     return _gaussian_frechet(*first, *second)
 
 
 def two_sample_auc(
-    generated: Any, real: Any, *, classifier: Any = None, cv: int = 5, random_state: Any = None
+    generated: Sequences,
+    real: Sequences,
+    *,
+    classifier: Any = None,
+    cv: int = 5,
+    random_state: Any = None,
 ) -> float:
     """Area under the ROC curve of a fresh classifier that tells `real` from `generated`.
 
@@ -282,7 +275,7 @@ def two_sample_auc(
 
 def real_against_real(
     metric: Callable[..., float],
-    real: Any,
+    real: Sequences,
     *,
     n_repeats: int = 10,
     random_state: Any = None,
@@ -337,11 +330,7 @@ def _checked(**lists: Any) -> list[Any]:
     for name, sequences in zip(lists, checked, strict=True):
         if not sequences:
             raise ValueError(f"{name} is empty; pass at least one sequence")
-    if len({is_text(sequences) for sequences in checked}) > 1:
-        raise TypeError(
-            f"of {' and '.join(lists)} one holds strings and one other sequences; "
-            "make all of them one type"
-        )
+        check_one_type(sequences, is_text(checked[0]), name, like=next(iter(lists)))
     return checked
 
 

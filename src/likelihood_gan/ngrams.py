@@ -1,6 +1,6 @@
 """n-grams of sequences, with marks at both ends: listed, and hashed to sparse vectors.
 
-What is made of them is left to `metrics` and `refinement`.
+What is made of them is left to `metrics` and `refined`.
 """
 
 import enum
@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.feature_extraction import FeatureHasher
 from sklearn.utils.validation import check_scalar
 
-from likelihood_gan.validation import check_sequences
+from likelihood_gan.validation import Sequences, check_sequences
 
 
 class _Mark(enum.Enum):
@@ -48,7 +48,7 @@ class NGramHasher(TransformerMixin, BaseEstimator):
 
     Parameters
     ----------
-    n_range : (int, int), default=(1, 5)
+    ngram_range : (int, int), default=(1, 5)
         Shortest and longest n-grams.
     n_features : int, default=2**18
         Width of the matrix; few features make n-grams collide.
@@ -59,19 +59,19 @@ class NGramHasher(TransformerMixin, BaseEstimator):
 
     Examples
     --------
-    >>> NGramHasher(n_range=(1, 2)).transform(["ada", "ed"]).shape
+    >>> NGramHasher(ngram_range=(1, 2)).transform(["ada", "ed"]).shape
     (2, 262144)
     """
 
-    def __init__(self, n_range: tuple[int, int] = (1, 5), n_features: int = 2**18):
-        self.n_range = n_range
+    def __init__(self, ngram_range: tuple[int, int] = (1, 5), n_features: int = 2**18):
+        self.ngram_range = ngram_range
         self.n_features = n_features
 
     def fit(self, X: Any = None, y: Any = None) -> Self:
         """Do nothing."""
         return self
 
-    def transform(self, X: Any) -> Any:
+    def transform(self, X: Sequences) -> Any:
         """Return the (n, n_features) sparse matrix of a list of sequences.
 
         Raises
@@ -80,13 +80,16 @@ class NGramHasher(TransformerMixin, BaseEstimator):
             If a parameter is out of range.
         """
         check_scalar(self.n_features, "n_features", numbers.Integral, min_val=1)
-        if not (len(self.n_range) == 2 and 1 <= self.n_range[0] <= self.n_range[1]):
+        if not (len(self.ngram_range) == 2 and 1 <= self.ngram_range[0] <= self.ngram_range[1]):
             raise ValueError(
-                f"n_range must be (shortest, longest) with 1 <= both, got {self.n_range}"
+                f"ngram_range must be (shortest, longest) with 1 <= both, got {self.ngram_range}"
             )
         # no repr of a str is START, or holds a line break: different n-grams are different lines
         lines = (
-            map("\n".join, n_grams(map(_name, sequence), *self.n_range, marks=("START", "END")))
+            map(
+                "\n".join,
+                n_grams(map(symbol_name, sequence), *self.ngram_range, marks=("START", "END")),
+            )
             for sequence in check_sequences(X)
         )
         return FeatureHasher(self.n_features, input_type="string").transform(lines)
@@ -94,9 +97,14 @@ class NGramHasher(TransformerMixin, BaseEstimator):
     def __sklearn_is_fitted__(self) -> bool:
         return True
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = False
+        return tags
+
 
 @functools.lru_cache(maxsize=2**16)
-def _name(symbol: Hashable) -> str:
+def symbol_name(symbol: Hashable) -> str:
     """Write a symbol so that different ones differ and equal ones do not."""
     if isinstance(symbol, numbers.Real) and symbol == symbol // 1:
         return repr(int(symbol))

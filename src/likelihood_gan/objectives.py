@@ -18,7 +18,7 @@ from torch.nn.functional import softplus
 Objective = Callable[["Batch"], Tensor]
 
 
-class Sequences(Protocol):
+class HalfBatch(Protocol):
     """Half of a batch: n sequences and what the models say of them.
 
     Everything has shape (n,) and is computed when it is first asked for, so that an objective pays
@@ -50,18 +50,18 @@ class Batch(Protocol):
     """What an objective sees: sequences drawn from the data and sequences of the generator."""
 
     @property
-    def real(self) -> Sequences:
+    def real(self) -> HalfBatch:
         """Sequences drawn from the empirical distribution."""
         ...
 
     @property
-    def generated(self) -> Sequences:
+    def generated(self) -> HalfBatch:
         """Equally many sequences drawn from the generator."""
         ...
 
 
 @dataclass(frozen=True)
-class Likelihood:
+class ImportanceSampled:
     """The report's objective: importance sampling with the data as proposal.
 
     The generator's share of the GAN's value, E_p[log(1 - D)], is estimated on real sequences x_i,
@@ -178,7 +178,7 @@ def _rewards(divergence: Divergence) -> tuple[_Function, _Function]:
 
 
 @dataclass(frozen=True)
-class Mixture:
+class BalanceHeuristic:
     """Importance sampling with data and model together as proposal: unbiased, bounded weights.
 
     The gradient of a divergence, -E_p[R(u) ∇log p], is estimated on n real and n generated
@@ -287,9 +287,9 @@ class MaliGAN:
 
 
 OBJECTIVES: dict[str, type] = {
-    "likelihood": Likelihood,
+    "balance": BalanceHeuristic,
+    "importance": ImportanceSampled,
     "maligan": MaliGAN,
-    "mixture": Mixture,
     "mle": MLE,
     "pooled": Pooled,
     "reinforce": Reinforce,
@@ -318,7 +318,7 @@ def get_objective(objective: str | Objective) -> Objective:
     if isinstance(objective, type) or not callable(objective):
         raise TypeError(
             f"objective must be a name or a callable of a batch, got {objective!r}; "
-            "a class must be instantiated, as in objectives.Likelihood()"
+            "a class must be instantiated, as in objectives.ImportanceSampled()"
         )
     return objective
 

@@ -1,8 +1,9 @@
-"""A fitted estimator as one safetensors file with a JSON header; nothing in it is executable.
+"""Objects as one safetensors file with a JSON header; nothing in it is executable.
 
-Everything but the weights is in the header, under a single key, as sorted JSON. Bundled classes
-are written by name, and so are the parts of the default refiner; other code (a custom generator, a
-callback) is only mentioned and must be given again on loading.
+Everything but arrays and weights is in the header, under a single key, as sorted JSON. Classes of the
+package, and the few of scikit-learn that it uses by default, are written by name; other code (a custom
+generator, a callback) is only mentioned and must be given again on loading. What an object consists of
+is left to its class.
 """
 
 import dataclasses
@@ -11,125 +12,136 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import safetensors
 import safetensors.torch
 import torch
 from sklearn.base import BaseEstimator
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor, nn
 
 from likelihood_gan import models, objectives
-from likelihood_gan.calibration import LogPartition
-from likelihood_gan.fitting import Run
 from likelihood_gan.ngrams import NGramHasher
-from likelihood_gan.refinement import Refiner
-from likelihood_gan.vocabulary import Vocabulary, pad, sort_symbols
+from likelihood_gan.plugins import build_module
+from likelihood_gan.vocabulary import Vocabulary, sort_symbols
 
 FORMAT = 1
 _KEY = "likelihood_gan"
-_CODE: dict[str, Any] = {
+_BUNDLED: dict[str, Any] = {
     cls.__name__: cls
     for cls in (
         models.CharLSTM,
-        models.ConvDiscriminator,
         models.LSTMDiscriminator,
+        models.Mixture,
+        FrozenEstimator,
         LogisticRegression,
-        LogPartition,
         NGramHasher,
-        Refiner,
+        Pipeline,
+        Vocabulary,
         *objectives.OBJECTIVES.values(),
     )
 }
+_Class = TypeVar("_Class", bound=type)
 
 
-@dataclasses.dataclass
+def bundled(cls: _Class) -> _Class:
+    """Register a class whose objects are written by name: estimators, dataclasses, named tuples."""
+    _BUNDLED[cls.__name__] = cls
+    return cls
+
+
+@dataclasses.dataclass(frozen=True)
 class _Code:
-    """The name of something that is not in the file."""
+    """The name of something that is not in the file; of a module the weights are."""
 
     name: str
+    weights: Mapping[str, Tensor] | None = None
 
 
-def save(estimator: Any, path: str | os.PathLike[str]) -> None:
-    """Write a fitted estimator; an existing file is replaced at the very end or not at all."""
-    modules = {"generator": estimator.generator_}
-    if estimator.discriminator_ is not None:
-        modules["discriminator"] = estimator.discriminator_
-    header = {
-        "format": FORMAT,
-        "parameters": {
-            name: _encode_parameter(value)
-            for name, value in estimator.get_params(deep=False).items()
-        },
-        "symbols": _encode(list(estimator.vocabulary_.symbols), "vocabulary"),
-        "text": estimator.vocabulary_.text,
-        "max_len": int(estimator.max_len_),
-        "history": _encode(estimator.history_, "history_"),
-        "best_epoch": estimator.best_epoch_,
-        "held_out": [estimator.vocabulary_.encode(sequence) for sequence in estimator.held_out_],
-        "modules": list(modules),
-    }
-    header["refiner"], tensors = _pack_refiner(estimator.refiner_)
-    for name, module in modules.items():
-        for key, value in module.state_dict().items():
-            if not isinstance(value, torch.Tensor):
-                raise ValueError(f"{name}_ has the extra state {key!r}, no tensor; use pickle")
-            # a clone: safetensors refuses tensors that share memory
-            tensors[f"{name}.{key}"] = value.detach().cpu().contiguous().clone()
-    data = safetensors.torch.save(tensors, {_KEY: json.dumps(header, sort_keys=True)})
-    _write_atomically(Path(path), data)
+class _MissingCode(ValueError):
+    """What has to be given again was not."""
 
 
-def load(cls: type, path: str | os.PathLike[str], replaced: Mapping[str, Any]) -> Any:
-    """Build an estimator of class `cls` from a file; see `LikelihoodGAN.load`."""
+class Savable:
+    """Mixin of a bundled class: `save` and `load`."""
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write it to one safetensors file, atomically: numbers and JSON, nothing executable.
+
+        Raises
+        ------
+        ValueError
+            If a part of it cannot be written, such as a symbol that is neither text nor number, or a
+            classifier other than logistic regression on hashed n-grams; the message names the part.
+            An existing file stays as it is.
+        """
+        if isinstance(self, BaseEstimator):
+            check_is_fitted(self)
+        writer = _Writer()
+        header = {"format": FORMAT, "object": writer.encode(self, "")}
+        data = safetensors.torch.save(writer.tensors, {_KEY: json.dumps(header, sort_keys=True)})
+        _write_atomically(Path(path), data)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], **parameters: Any) -> Self:
+        """Read what `save` wrote; a distribution is also read from the file of its estimator.
+
+        Parameters
+        ----------
+        path : path
+            The file.
+        **parameters
+            Parameters to replace. Code is not in the file, and must be given again: a custom
+            `generator` or `discriminator` (the module, or what builds it from the number of tokens),
+            `objective`, `callbacks` or `classifier`.
+
+        Raises
+        ------
+        ValueError
+            If the file is damaged, foreign, of a newer format or of another class, or code is
+            missing.
+        """
+        loaded: Self = _load(cls, path, parameters)
+        return loaded
+
+
+def _load(cls: type, path: str | os.PathLike[str], given: Mapping[str, Any]) -> Any:
     name = os.fspath(path)
     header, tensors = _read(name)
     try:
-        saved = {key: _decode(value) for key, value in header["parameters"].items()}
-        vocabulary = Vocabulary(_decode(header["symbols"]), header["text"])
-        run = Run(_decode(header["history"]), int(header["best_epoch"]))
-        max_len = int(header["max_len"])
-        held_out = vocabulary.decode(pad(header.get("held_out", [])))
-        weights: dict[str, dict[str, torch.Tensor]] = {"refiner": {}}
-        weights |= {module: {} for module in header["modules"]}
-        for key, value in tensors.items():
-            module, _, key = key.partition(".")
-            weights[module][key] = value
-        refiner = _unpack_refiner(header.get("refiner"), weights.pop("refiner"))
+        found, where = header["object"], ""
+        kind, content = found["object"]
+        if kind != cls.__name__ and "distribution_" in content.get("learned", {}):
+            found, where = content["learned"]["distribution_"], "distribution_"
+            kind, _ = found["object"]
+        if not issubclass(cls, _BUNDLED[kind]):
+            raise _MissingCode(f"{name} holds a {kind}; read it with {kind}.load")
+        return _Reader(name, tensors, given).decode(found, where, root=cls)
+    except _MissingCode as error:
+        raise ValueError(str(error)) from None
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise ValueError(f"{name}: the header is damaged: {error!r}") from error
-    parameters = saved | dict(replaced)
-    missing = {key: value for key, value in parameters.items() if isinstance(value, _Code)}
-    if missing:
-        raise ValueError(
-            f"{name} was saved with code that is not in the file; pass "
-            + ", ".join(f"{key}= ({value.name})" for key, value in sorted(missing.items()))
-            + " to load"
-        )
-    try:
-        estimator = cls(**parameters)
-    except TypeError as error:
-        raise ValueError(f"{name}: a parameter is unknown: {error}") from None
-    estimator._restore(vocabulary, max_len, weights, run, held_out)
-    estimator.refiner_ = refiner
-    return estimator
 
 
-def _read(name: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+def _read(name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         with safetensors.safe_open(name, framework="pt") as file:
             text = (file.metadata() or {}).get(_KEY)
             if text is None:
-                raise ValueError(f"{name} is a safetensors file, but not of LikelihoodGAN.save")
+                raise ValueError(f"{name} is a safetensors file, but not one of likelihood-gan")
             header = json.loads(text)
             if header["format"] > FORMAT:
                 raise ValueError(
                     f"{name} has format {header['format']}, this version of likelihood-gan reads "
                     f"up to {FORMAT}; install a newer one"
                 )
-            return header, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            # clones: what is read hangs on the file, which may be replaced
+            return header, {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
     except safetensors.SafetensorError as error:
         raise ValueError(f"{name} is damaged or no safetensors file: {error}") from error
 
@@ -146,105 +158,231 @@ def _write_atomically(path: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-_COEFFICIENTS = ("classes_", "coef_", "intercept_", "n_iter_")
-
-
-def _pack_refiner(refiner: Refiner | None) -> tuple[Any, dict[str, torch.Tensor]]:
-    """Return what the header says of a fitted refiner, and its coefficients."""
-    if refiner is None:
-        return None, {}
-    learned = {key: value for key, value in vars(refiner).items() if key.endswith("_")}
-    classifiers = learned.pop("classifiers_")
-    try:
-        header = {
-            "parameters": _encode(refiner, "refiner_"),
-            "classifiers": _encode(classifiers, "refiner_"),
-            "learned": _encode(learned, "refiner_"),
-        }
-        models = [_last_step(classifier) for classifier in classifiers]
-    except ValueError as error:
-        raise ValueError(f"{error}, or set refiner_ = None") from None
-    return header, {
-        f"refiner.{k}.{name}": torch.tensor(getattr(model, name))
-        for k, model in enumerate(models)
-        for name in _COEFFICIENTS
-    }
-
-
-def _unpack_refiner(header: Any, tensors: Mapping[str, torch.Tensor]) -> Refiner | None:
-    if header is None:
-        return None
-    refiner = _decode(header["parameters"])
-    refiner.classifiers_ = _decode(header["classifiers"])
-    for k, classifier in enumerate(refiner.classifiers_):
-        model = _last_step(classifier)
-        for name in _COEFFICIENTS:
-            setattr(model, name, tensors[f"{k}.{name}"].numpy())
-        model.n_features_in_ = model.coef_.shape[1]
-    for name, value in _decode(header["learned"]).items():
-        setattr(refiner, name, value)
-    return refiner
-
-
-def _last_step(classifier: Any) -> LogisticRegression:
-    """Return the linear part of the only kind of classifier that is written with what it learned."""
-    steps = classifier.steps if isinstance(classifier, Pipeline) else []
-    if [type(step) for _, step in steps] != [NGramHasher, LogisticRegression]:
-        raise _unwritable(classifier, "refiner_")
-    return classifier[-1]
-
-
 # JSON knows no tuples, no classes and no keys but text: such values are written as
 # {"kind": content}. A plain dict never looks like that, it is written as {"dict": pairs}.
 
 
-def _encode_parameter(value: Any) -> Any:
-    try:
-        return _encode(value, "parameter")
-    except ValueError:
-        return {"code": getattr(value, "__qualname__", type(value).__qualname__)}
+class _Writer:
+    """Values as JSON; arrays and weights go to `tensors`, named by where they stand."""
+
+    def __init__(self) -> None:
+        self.tensors: dict[str, Tensor] = {}
+        self._written: dict[int, str] = {}  # estimators and modules, by identity
+
+    def encode(self, value: Any, where: str) -> Any:
+        if value is None or isinstance(value, (bool, int, float, str)):
+            return value
+        if isinstance(value, np.generic):
+            return value.item()
+        if isinstance(value, (np.ndarray, Tensor)):
+            return {"array": self._store(torch.as_tensor(value), where)}
+        if isinstance(value, torch.device):
+            return str(value)
+        if isinstance(value, (set, frozenset)):
+            return {"set": [self.encode(v, where) for v in sort_symbols(value)]}
+        if isinstance(value, list):
+            return [self.encode(v, f"{where}.{i}") for i, v in enumerate(value)]
+        if isinstance(value, type):
+            if value in _BUNDLED.values():
+                return {"class": value.__name__}
+        elif (cls := _bundled_class(value)) is not None:
+            if id(value) in self._written:
+                return {"same": self._written[id(value)]}
+            if isinstance(value, (BaseEstimator, nn.Module)):
+                self._written[id(value)] = where
+            return {"object": [cls.__name__, self._content(value, where)]}
+        elif isinstance(value, nn.Module) and where.rpartition(".")[2] in _REPLACEABLE:
+            return {"module": [type(value).__qualname__, self._weights(value, where)]}
+        elif isinstance(value, tuple):
+            return {"tuple": [self.encode(v, f"{where}.{i}") for i, v in enumerate(value)]}
+        elif isinstance(value, Mapping):
+            pairs = [(self.encode(k, where), self.encode(v, where)) for k, v in value.items()]
+            return {"dict": [list(pair) for pair in pairs]}
+        raise ValueError(
+            f"{where or 'it'} holds {value!r}, which cannot be written to a safe file; use pickle or "
+            "joblib instead"
+        )
+
+    def _content(self, value: Any, where: str) -> dict[str, Any]:
+        if isinstance(value, BaseEstimator):
+            learned = {k: v for k, v in sorted(vars(value).items()) if _is_learned(k)}
+            return {
+                "parameters": {
+                    k: self._encode_parameter(value, k, v, where)
+                    for k, v in _changed(value).items()
+                },
+                "learned": {k: self.encode(v, _join(where, k)) for k, v in learned.items()},
+            }
+        if isinstance(value, nn.Module):
+            built_with: Any = value.arguments
+            arguments = self.encode(dict(built_with), _join(where, "arguments"))
+            return {"arguments": arguments, "weights": self._weights(value, where)}
+        if isinstance(value, Vocabulary):
+            symbols = self.encode(list(value.symbols), _join(where, "symbols"))
+            return {"symbols": symbols, "text": value.text}
+        return {k: self.encode(v, _join(where, k)) for k, v in _fields(value).items()}
+
+    def _encode_parameter(self, estimator: Any, name: str, value: Any, where: str) -> Any:
+        code = {"code": getattr(value, "__qualname__", type(value).__qualname__)}
+        if isinstance(value, nn.Module) and _bundled_class(value) is None:
+            return code
+        try:
+            return self.encode(value, _join(where, name))
+        except ValueError:
+            if not hasattr(estimator, "load"):  # there it could not be given again
+                raise
+            return code
+
+    def _weights(self, module: nn.Module, where: str) -> list[str]:
+        """Store what no part stores that was written before; return the names."""
+        elsewhere = tuple(
+            f"{name}."
+            for name, part in module.named_modules()
+            if name and id(part) in self._written
+        )
+        names = [key for key in module.state_dict() if not key.startswith(elsewhere)]
+        for key, value in module.state_dict().items():
+            if not isinstance(value, Tensor):
+                raise ValueError(f"{where} has the extra state {key!r}, no tensor; use pickle")
+            if key in names:
+                self._store(value, _join(where, key))
+        return names
+
+    def _store(self, tensor: Tensor, where: str) -> str:
+        # a clone: safetensors refuses tensors that share memory
+        self.tensors[where] = tensor.detach().cpu().contiguous().clone()
+        return where
 
 
-def _encode(value: Any, where: str) -> Any:
-    if value is None or isinstance(value, (bool, int, float, str)):
+class _Reader:
+    """What `_Writer` wrote, as objects again."""
+
+    def __init__(self, name: str, tensors: Mapping[str, Tensor], given: Mapping[str, Any]):
+        self.name, self.tensors, self.given = name, tensors, given
+        self._code = dict(given)  # what builds custom modules, also of parts that are estimators
+        self._read: dict[str, Any] = {}
+
+    def decode(self, value: Any, where: str = "", root: Any = None) -> Any:
+        if isinstance(value, list):
+            return [self.decode(v, f"{where}.{i}") for i, v in enumerate(value)]
+        if not isinstance(value, dict):
+            return value
+        ((kind, content),) = value.items()
+        if kind == "object":
+            name, content = content
+            return self._build(_BUNDLED[name], content, where, root)
+        if kind == "same":
+            return self._read[content]
+        if kind == "module":
+            name, names = content
+            return _Code(name, {key: self.tensors[_join(where, key)] for key in names})
+        if kind == "array":
+            return self.tensors[content].numpy()
+        if kind == "tuple":
+            return tuple(self.decode(v, f"{where}.{i}") for i, v in enumerate(content))
+        if kind == "set":
+            return {self.decode(v, where) for v in content}
+        if kind == "dict":
+            return {self.decode(k, where): self.decode(v, where) for k, v in content}
+        if kind == "code":
+            return _Code(content)
+        return {"class": _BUNDLED}[kind][content]
+
+    def _build(self, cls: type, content: Any, where: str, root: Any) -> Any:
+        if issubclass(cls, BaseEstimator):
+            value = self._build_estimator(root or cls, content, where, root is not None)
+        elif issubclass(cls, nn.Module):
+            arguments = self.decode(content["arguments"], _join(where, "arguments"))
+            with torch.random.fork_rng(devices=[]):  # initial weights are thrown away
+                value = cls(**arguments).eval()
+            weights = {key: self.tensors[_join(where, key)] for key in content["weights"]}
+            _load_weights(value, value.state_dict() | weights, where)
+        else:
+            fields = {k: self.decode(v, _join(where, k)) for k, v in content.items()}
+            if isinstance(fields.get("generator"), _Code):
+                n_tokens = fields["vocabulary"].n_tokens
+                fields["generator"] = self._rebuild("generator", fields["generator"], n_tokens)
+            value = (root or cls)(**fields)
+        self._read[where] = value
         return value
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, torch.device):
-        return str(value)
-    if isinstance(value, (set, frozenset)):
-        return {"set": [_encode(v, where) for v in sort_symbols(value)]}
-    if isinstance(value, list):
-        return [_encode(v, where) for v in value]
-    if type(value) is Pipeline and _changed(value).keys() == {"steps"}:
-        return {"pipeline": _encode(value.steps, where)}
-    if type(value) in _CODE.values() and (fields := _fields(value)) is not None:
-        return {"object": [type(value).__name__, _encode(fields, where)]}
+
+    def _build_estimator(self, cls: type, content: Any, where: str, is_root: bool) -> Any:
+        parameters = {
+            k: self.decode(v, _join(where, k)) for k, v in sorted(content["parameters"].items())
+        }
+        known = inspect.signature(cls).parameters
+        parameters |= {k: v for k, v in self.given.items() if is_root or k in parameters}
+        unknown = [k for k in parameters if k not in known and k not in _BUILDING]
+        if unknown:
+            raise _MissingCode(f"{self.name}: a parameter is unknown: {', '.join(unknown)}")
+        parameters = {k: v for k, v in parameters.items() if k in known}
+        self._require({k: v for k, v in parameters.items() if isinstance(v, _Code)})
+        self._code |= {k: v for k, v in parameters.items() if k in _BUILDING}
+        value = cls(**parameters)
+        learned = {
+            k: self.decode(v, _join(where, k)) for k, v in sorted(content["learned"].items())
+        }
+        if isinstance(learned.get("discriminator_"), _Code):
+            n_tokens = learned["distribution_"].vocabulary.n_tokens
+            code = learned["discriminator_"]
+            learned["discriminator_"] = self._rebuild("discriminator", code, n_tokens)
+        if not all(map(_is_learned, learned)):
+            raise ValueError(f"learned holds {sorted(learned)}")
+        vars(value).update(learned)
+        return value
+
+    def _rebuild(self, name: str, code: _Code, n_tokens: int) -> nn.Module:
+        """Build a custom module, by what was given again, and give it its weights."""
+        builder = self._code.get(name)
+        if builder is None:
+            self._require({name: code})
+        params = self._code.get(f"{name}_params") or {}
+        module: nn.Module = build_module(name, builder, params, n_tokens, torch.Generator())
+        _load_weights(module, code.weights or {}, name)
+        return module.eval()
+
+    def _require(self, missing: Mapping[str, _Code]) -> None:
+        if missing:
+            raise _MissingCode(
+                f"{self.name} was saved with code that is not in the file; pass "
+                + ", ".join(f"{key}= ({value.name})" for key, value in sorted(missing.items()))
+                + " to load"
+            )
+
+
+_REPLACEABLE = ("generator", "discriminator", "discriminator_")
+"""Where custom modules stand."""
+_BUILDING = ("generator", "generator_params", "discriminator", "discriminator_params")
+"""Parameters that build them."""
+
+
+def _load_weights(module: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError as error:
+        name = where.rpartition(".")[2].removesuffix("_")
+        raise _MissingCode(f"{name} does not fit the weights in the file: {error}") from None
+
+
+def _bundled_class(value: Any) -> type | None:
+    """Return the class to name, None if an object cannot be made again from what is written."""
+    cls = type(value)
+    if isinstance(value, Pipeline) and _changed(value).keys() != {"steps"}:
+        return None
+    while cls not in _BUNDLED.values() and hasattr(cls, "load") and cls.__base__ is not None:
+        cls = cls.__base__  # a subclass is read by its own `load`
+    return cls if cls in _BUNDLED.values() else None
+
+
+def _is_learned(name: str) -> bool:
+    return (name.endswith("_") and not name.startswith("_")) or name == "n_features_in_"
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    """Return what a named tuple or a dataclass holds."""
     if isinstance(value, tuple):
-        return {"tuple": [_encode(v, where) for v in value]}
-    if isinstance(value, Mapping):
-        return {"dict": [[_encode(k, where), _encode(v, where)] for k, v in value.items()]}
-    if isinstance(value, type) and value in _CODE.values():
-        return {"class": value.__name__}
-    raise _unwritable(value, where)
-
-
-def _unwritable(value: Any, where: str) -> ValueError:
-    return ValueError(
-        f"{where} holds {value!r}, which cannot be written to a safe file; "
-        "use pickle or joblib instead"
-    )
-
-
-def _fields(value: Any) -> dict[str, Any] | None:
-    """Return the arguments that make an object again, None if that is not known."""
-    if isinstance(value, LogPartition):
-        return value._asdict()
-    if isinstance(value, BaseEstimator):
-        return _changed(value)
-    if dataclasses.is_dataclass(value):
-        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-    return None
+        return dict(zip(type(value)._fields, value, strict=True))  # type: ignore[attr-defined]
+    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
 
 
 def _changed(estimator: BaseEstimator) -> dict[str, Any]:
@@ -252,28 +390,10 @@ def _changed(estimator: BaseEstimator) -> dict[str, Any]:
     defaults = inspect.signature(type(estimator)).parameters
     return {
         name: value
-        for name, value in estimator.get_params(deep=False).items()
+        for name, value in sorted(estimator.get_params(deep=False).items())
         if type(value) is not type(defaults[name].default) or value != defaults[name].default
     }
 
 
-def _decode(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_decode(v) for v in value]
-    if not isinstance(value, dict):
-        return value
-    ((kind, content),) = value.items()
-    if kind == "tuple":
-        return tuple(_decode(v) for v in content)
-    if kind == "set":
-        return {_decode(v) for v in content}
-    if kind == "dict":
-        return {_decode(k): _decode(v) for k, v in content}
-    if kind == "pipeline":
-        return Pipeline(_decode(content))
-    if kind == "code":
-        return _Code(content)
-    if kind == "class":
-        return _CODE[content]
-    name, fields = content
-    return _CODE[name](**_decode(fields))
+def _join(where: str, name: str) -> str:
+    return f"{where}.{name}" if where else name

@@ -1,11 +1,10 @@
 """Sampling and scoring that evaluate every distinct prefix once; exact, for anything with `step`.
 
-Sequences begin alike: the tree of their prefixes has several times fewer nodes than they have
-symbols. When that pays, and holding the generator in evaluation mode, is left to the callers.
+Many sequences share their prefixes: the tree of these has several times fewer nodes than the
+sequences have symbols. When that pays, and holding the generator in evaluation mode, is left to the callers.
 """
 
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,54 +13,22 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from likelihood_gan.protocols import END, State, StepGenerator, checked_log_prob
-from likelihood_gan.sampling import constrain, draw, take_rows
+from likelihood_gan.sampling import Constraints, draw, take_rows
 
-BLOCK = 4096
+PREFIXES_PER_BLOCK = 4096
 """Prefixes that are evaluated at a time in sampling, rows that are scored at a time."""
-
-
-def sample(
-    generator: StepGenerator,
-    n: int,
-    max_len: int,
-    *,
-    min_len: int = 0,
-    temperature: float = 1.0,
-    prefix: Sequence[int] = (),
-    rng: torch.Generator,
-) -> tuple[Tensor, Tensor]:
-    """Draw independent sequences, as `sampling.sample_by_steps` does, and their probabilities.
-
-    Parameters and errors are those of `sample_counts`.
-
-    Returns
-    -------
-    tokens : Tensor
-        int64 (n, length), length <= max_len, in random order.
-    log_probs : Tensor
-        (n,), float64, nats.
-    """
-    tokens, counts, log_probs = sample_counts(
-        generator, n, max_len, min_len=min_len, temperature=temperature, prefix=prefix, rng=rng
-    )
-    row = torch.arange(len(counts), device=rng.device).repeat_interleave(counts)
-    row = row[torch.randperm(n, generator=rng, device=rng.device)]
-    return tokens[row], log_probs[row]
 
 
 def sample_counts(
     generator: StepGenerator,
     n: int,
-    max_len: int,
+    constraints: Constraints,
     *,
-    min_len: int = 0,
-    temperature: float = 1.0,
-    prefix: Sequence[int] = (),
     rng: torch.Generator,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Draw how often each sequence comes in `n` independent draws.
 
-    From the empty prefix on, the number of draws that begin with a prefix is split over its next
+    From the empty prefix on, the number of draws with a prefix is split over its next
     symbols, by one multinomial draw. Prefixes with one draw left go on as in ordinary sampling.
 
     Parameters
@@ -70,10 +37,8 @@ def sample_counts(
         In evaluation mode, on the device of `rng`.
     n : int
         Number of draws. Memory grows with the number of distinct sequences only.
-    max_len : int
-        Width at which a row is cut, prefix included.
-    min_len, temperature, prefix
-        Constraints, as in `sampling.sample_by_steps`.
+    constraints : Constraints
+        Where rows are cut, and what else is asked of them.
     rng : torch.Generator
         Source of all randomness.
 
@@ -90,25 +55,21 @@ def sample_counts(
     Raises
     ------
     ValueError
-        If the prefix is longer than max_len, or at some position every symbol that the
-        constraints allow has probability 0.
+        If at some position every symbol that the constraints allow has probability 0.
     """
-    if len(prefix) > max_len:
-        raise ValueError(f"max_len={max_len} is shorter than the prefix of {len(prefix)} tokens")
-    allow = functools.partial(constrain, temperature=temperature, min_len=min_len)
     seed = torch.randint(2**62, (), generator=rng, device=rng.device)
     dice = np.random.default_rng(int(seed))
     rows = []
     with torch.no_grad():
-        stack = [_root(generator, n, prefix, rng.device)]
+        stack = [_root(generator, n, constraints.prefix, rng.device)]
         while stack:  # depth first, so that few blocks wait
             nodes = stack.pop()
-            if nodes.tokens.shape[1] > max_len:
+            if nodes.tokens.shape[1] > constraints.max_len:
                 rows.append((nodes.tokens, nodes.counts, nodes.log_probs))
             elif (nodes.counts == 1).all():
-                rows.append(_finish(generator, nodes, max_len, allow, rng))
+                rows.append(_finish(generator, nodes, constraints, rng))
             else:
-                ended, going = _split(generator, nodes, allow, rng, dice)
+                ended, going = _split(generator, nodes, constraints, rng, dice)
                 rows.append((ended.tokens, ended.counts, ended.log_probs))
                 stack += going
     tokens, counts, log_probs = zip(*rows, strict=True)
@@ -119,42 +80,48 @@ def sample_counts(
     return padded, torch.cat(counts), torch.cat(log_probs)
 
 
-def log_probs(generator: StepGenerator, tokens: Tensor) -> Tensor:
-    """Score rows in their order, (n, time) -> (n,), float64, nats.
+class PrefixTree:
+    """The distinct prefixes of some rows, sorted once.
 
-    Beyond the tokens, memory does not grow with n. A stream of millions of rows is scored by
-    ``(log_probs(generator, tokens) for tokens in blocks)``; the larger its blocks, the more rows
-    begin alike.
+    Rows are scored in lexicographic order, in blocks, so that beyond the tokens memory does not
+    grow with their number; the more rows, the more of them share a prefix.
 
     Parameters
     ----------
-    generator : module with `step`
-        In evaluation mode, on the device of `tokens`.
     tokens : Tensor
-        Any rows, also equal ones. What stands behind the first 0 of a row does not count.
-
-    Raises
-    ------
-    ValueError
-        If `step` gave NaN or probabilities above 1.
+        (n, time), any rows, also equal ones. What stands behind the first 0 of a row does not count.
     """
-    read = _sortable(tokens)
-    result = torch.empty(len(tokens), dtype=torch.float64, device=tokens.device)
-    with torch.no_grad():
-        for rows in _lexicographic(read).split(BLOCK):
-            result[rows] = _score_sorted(generator, read[rows])
-    return checked_log_prob(result, len(tokens))
 
+    def __init__(self, tokens: Tensor):
+        # the start symbol in front, for the empty prefix, and END wherever a row has ended
+        self._read = pad(tokens * ((tokens == END).cumsum(1) == 0), (1, 0), value=END)
+        order = torch.from_numpy(np.lexsort(self._read.cpu().numpy().T[::-1])).to(tokens.device)
+        self._blocks = order.split(PREFIXES_PER_BLOCK)
 
-def sharing(tokens: Tensor) -> float:
-    """Symbols that `log_probs` scores for each prefix that it evaluates; 1 is no sharing."""
-    read = _sortable(tokens)
-    n_symbols = 1 + (read != END).sum(1)  # END included
-    n_evaluated = 0
-    for rows in _lexicographic(read).split(BLOCK):
-        new = n_symbols[rows] - _shared_with_above(read[rows])
-        n_evaluated += int(new.clamp(min=0).sum())
-    return int(n_symbols.sum()) / max(n_evaluated, 1)
+    def sharing(self) -> float:
+        """Symbols that `log_probs` scores for each prefix that it evaluates; 1 is no sharing."""
+        n_symbols = 1 + (self._read != END).sum(1)  # END included
+        n_evaluated = 0
+        for rows in self._blocks:
+            new = n_symbols[rows] - _shared_with_above(self._read[rows])
+            n_evaluated += int(new.clamp(min=0).sum())
+        return int(n_symbols.sum()) / max(n_evaluated, 1)
+
+    def log_probs(self, generator: StepGenerator) -> Tensor:
+        """Score the rows in the order they were given, (n,), float64, nats.
+
+        The generator has to be in evaluation mode, on the device of the tokens.
+
+        Raises
+        ------
+        ValueError
+            If `step` gave NaN or probabilities above 1.
+        """
+        result = torch.empty(len(self._read), dtype=torch.float64, device=self._read.device)
+        with torch.no_grad():
+            for rows in self._blocks:
+                result[rows] = _score_sorted(generator, self._read[rows])
+        return checked_log_prob(result, len(result))
 
 
 class _Nodes(NamedTuple):
@@ -187,13 +154,13 @@ def _root(generator: StepGenerator, n: int, prefix: Sequence[int], device: torch
 def _split(
     generator: StepGenerator,
     nodes: _Nodes,
-    allow: Callable[[Tensor, int], Tensor],
+    constraints: Constraints,
     rng: torch.Generator,
     dice: np.random.Generator,
 ) -> tuple[_Nodes, list[_Nodes]]:
     """Continue prefixes by a symbol: those that have ended, and blocks of the others."""
     log_probs, state = nodes.read(generator)
-    log_probs = allow(log_probs, nodes.tokens.shape[1] - 1)
+    log_probs = constraints.apply(log_probs, nodes.tokens.shape[1] - 1)
     table = _multinomial(log_probs, nodes.counts, rng, dice)
     parent, symbol = table.nonzero(as_tuple=True)
     counts = table[parent, symbol]
@@ -203,7 +170,9 @@ def _split(
     tokens = torch.cat([nodes.tokens[parent], symbol[:, None]], 1)
     total = nodes.log_probs[parent] + log_probs[parent, symbol]
     n_ended = int((symbol == END).sum())
-    size = max(1, min(BLOCK, 2**22 // log_probs.shape[1]))  # less of a large vocabulary
+    size = max(
+        1, min(PREFIXES_PER_BLOCK, 2**22 // log_probs.shape[1])
+    )  # less of a large vocabulary
     cuts = [n_ended, *range(n_ended + size, len(symbol), size)]
     blocks = zip(*(x.tensor_split(cuts) for x in (tokens, counts, total, parent)), strict=True)
     ended, *going = (_Nodes(*block, state) for block in blocks)  # type: ignore[call-arg]
@@ -227,17 +196,17 @@ def _multinomial(
 def _finish(
     generator: StepGenerator,
     nodes: _Nodes,
-    max_len: int,
-    allow: Callable[[Tensor, int], Tensor],
+    constraints: Constraints,
     rng: torch.Generator,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Continue prefixes with one draw each to their end: tokens, counts and log-probabilities."""
+    max_len = constraints.max_len
     tokens = pad(nodes.tokens, (0, max_len + 1 - nodes.tokens.shape[1]), value=END)
     total = nodes.log_probs.clone()
     alive = torch.arange(len(tokens), device=tokens.device)
     log_probs, state = nodes.read(generator)
     for t in range(nodes.tokens.shape[1], max_len + 1):
-        log_probs = allow(log_probs, t - 1)
+        log_probs = constraints.apply(log_probs, t - 1)
         symbol = draw(log_probs, rng)
         tokens[alive, t] = symbol
         total.index_add_(0, alive, log_probs.gather(1, symbol[:, None])[:, 0].double())
@@ -248,15 +217,6 @@ def _finish(
             break
         log_probs, state = generator.step(symbol, state)
     return tokens[:, : t + 1], nodes.counts, total
-
-
-def _sortable(tokens: Tensor) -> Tensor:
-    """Put the start symbol in front, for the empty prefix, and END wherever a row has ended."""
-    return pad(tokens * ((tokens == END).cumsum(1) == 0), (1, 0), value=END)
-
-
-def _lexicographic(read: Tensor) -> Tensor:
-    return torch.from_numpy(np.lexsort(read.cpu().numpy().T[::-1])).to(read.device)
 
 
 def _shared_with_above(read: Tensor) -> Tensor:

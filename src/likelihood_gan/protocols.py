@@ -11,11 +11,11 @@ autoregressive model reads before it writes the first symbol.
 
 import functools
 import inspect
-from collections.abc import Callable
-from typing import Any, Protocol, TypeGuard, runtime_checkable
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol, Self, TypeGuard, TypeVar, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 END = 0
 
@@ -61,8 +61,49 @@ class Discriminator(Protocol):
         ...
 
 
-GeneratorModule = Any
-"""A `torch.nn.Module` that follows `Generator`: Python has no notation for both at once."""
+class GeneratorModule(Generator, Protocol):
+    """A `torch.nn.Module` that follows `Generator`, as far as the package uses it as a module."""
+
+    training: bool
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Yield the weights."""
+        ...
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return weights and buffers by name."""
+        ...
+
+    def load_state_dict(self, state_dict: Mapping[str, Tensor]) -> Any:
+        """Take weights and buffers over."""
+        ...
+
+    def to(self, device: torch.device) -> Self:
+        """Move to a device, in place."""
+        ...
+
+    def eval(self) -> Self:
+        """Leave training mode, in place."""
+        ...
+
+
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+def by_steps(log_prob: _Method) -> _Method:
+    """Mark a `log_prob` that may be replaced by `step`, which gives the same and costs no more.
+
+    Then sequences are scored by their prefix tree where they share prefixes. A subclass that writes
+    its own `log_prob` is asked for it, unless it is marked as well.
+    """
+    log_prob.by_steps = True  # type: ignore[attr-defined]
+    return log_prob
+
+
+def is_by_steps(generator: object) -> bool:
+    """Tell whether a generator has `step` and its `log_prob` may be replaced by it."""
+    log_prob = getattr(type(generator), "log_prob", None)
+    return has_step(generator) and getattr(log_prob, "by_steps", False)
 
 
 def has_step(generator: object) -> TypeGuard[StepGenerator]:

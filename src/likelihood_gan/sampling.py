@@ -4,17 +4,89 @@ A model that has `step` needs only the mixin `Autoregressive` to be a generator.
 are used is left to the callers.
 """
 
-import functools
-from collections.abc import Callable, Sequence
+import numbers
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
+from sklearn.utils.validation import check_scalar
 from torch import Tensor
+from torch.nn.functional import pad
 
-from likelihood_gan.protocols import END, State, StepGenerator
+from likelihood_gan.devices import device_of
+from likelihood_gan.protocols import END, State, StepGenerator, by_steps
 
-BLOCK = 2048
+ROWS_PER_BLOCK = 2048
 """Rows that are drawn at a time: more would leave the processor's cache."""
-_BLOCK_ON_GPU = 2**17
+_ROWS_PER_BLOCK_ON_GPU = 2**17
+
+
+@dataclass(frozen=True)
+class Constraints:
+    """What is asked of every sequence that is drawn.
+
+    Parameters
+    ----------
+    max_len : int
+        Most symbols of a sequence, prefix included; longer ones are cut there.
+    min_len : int, default=0
+        Fewest symbols; equal to `max_len` it forces the length, as the report does.
+    temperature : float, default=1.0
+        Next-symbol log-probabilities are divided by it and normalised again. Below 1 the next symbol
+        is drawn from its likelier candidates, above 1 more evenly.
+    prefix : sequence of int, default=()
+        Tokens that every sequence begins with.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a value is out of range, or `max_len` is too small for the others.
+    """
+
+    max_len: int
+    min_len: int = 0
+    temperature: float = 1.0
+    prefix: Sequence[int] = ()
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        check_scalar(self.max_len, "max_len", numbers.Integral, min_val=1)
+        check_scalar(self.min_len, "min_len", numbers.Integral, min_val=0)
+        positive: Any = dict(min_val=0, include_boundaries="neither")
+        check_scalar(self.temperature, "temperature", numbers.Real, **positive)
+        if self.max_len < self.min_len:
+            raise ValueError(f"max_len must be at least min_len={self.min_len}, got {self.max_len}")
+        if len(self.prefix) > self.max_len:
+            raise ValueError(
+                f"max_len={self.max_len} is shorter than the prefix of {len(self.prefix)} symbols"
+            )
+
+    @property
+    def needs_step(self) -> bool:
+        """Whether anything but the length is constrained: `sample` of a generator cannot do that."""
+        return self.min_len > 0 or self.temperature != 1 or len(self.prefix) > 0
+
+    def apply(self, log_probs: Tensor, t: int) -> Tensor:
+        """Constrain next-symbol log-probabilities at position `t`: (batch, n_tokens) -> the same.
+
+        Raises
+        ------
+        ValueError
+            If every symbol that is left has probability 0.
+        """
+        ban_end = t < self.min_len
+        if self.temperature == 1.0 and not ban_end:
+            return log_probs
+        scores = log_probs / self.temperature
+        if ban_end:
+            scores[:, END] = -torch.inf
+        if (scores.amax(-1) == -torch.inf).any():
+            raise ValueError(
+                "min_len is out of reach: with some prefix the generator gives every symbol but "
+                "END probability 0; choose a smaller min_len"
+            )
+        return scores.log_softmax(-1)
 
 
 class Autoregressive:
@@ -24,6 +96,7 @@ class Autoregressive:
     product of its next-symbol probabilities and samples one symbol after the other.
     """
 
+    @by_steps
     def log_prob(self: StepGenerator, tokens: Tensor) -> Tensor:
         """Log-probability of each row in nats, (batch, time) -> (batch,)."""
         previous = torch.full_like(tokens[:, 0], END)
@@ -41,17 +114,14 @@ class Autoregressive:
         self: StepGenerator, n: int, max_len: int, *, rng: torch.Generator | None = None
     ) -> Tensor:
         """Draw `n` rows of at most `max_len` tokens, (n, length); longer sequences are cut."""
-        return sample_by_steps(self, n, max_len, rng=rng)
+        return sample_by_steps(self, n, Constraints(max_len), rng=rng)
 
 
 def sample_by_steps(
     generator: StepGenerator,
     n: int,
-    max_len: int,
+    constraints: Constraints,
     *,
-    min_len: int = 0,
-    temperature: float = 1.0,
-    prefix: Sequence[int] = (),
     rng: torch.Generator | None = None,
 ) -> Tensor:
     """Draw sequences one symbol at a time; rows that have ended are computed no further.
@@ -62,14 +132,8 @@ def sample_by_steps(
         Draws happen on the device of `rng`, else on that of the generator's first parameter.
     n : int
         Number of rows.
-    max_len : int
-        Width at which a row is cut, prefix included. `min_len=max_len` forces the length.
-    min_len : int, default=0
-        END is not drawn before a row has this many symbols.
-    temperature : float, default=1.0
-        Next-symbol log-probabilities are divided by it and normalised again.
-    prefix : sequence of int, default=()
-        Tokens that every row begins with.
+    constraints : Constraints
+        Where rows are cut, and what else is asked of them.
     rng : torch.Generator, optional
         Source of randomness; PyTorch's global one if missing.
 
@@ -83,24 +147,18 @@ def sample_by_steps(
     ValueError
         If at some position every symbol that the constraints allow has probability 0.
     """
-    device = _device(generator, rng)
-    size, sample_block = BLOCK, _sample_shrinking
+    device = device_of(generator) if rng is None else rng.device
+    size, sample_block = ROWS_PER_BLOCK, _sample_shrinking
     if device.type != "cpu":
-        size, sample_block = _BLOCK_ON_GPU, _sample_unwatched
+        size, sample_block = _ROWS_PER_BLOCK_ON_GPU, _sample_unwatched
+    prefix = torch.tensor(constraints.prefix, dtype=torch.int64, device=device)
     with torch.no_grad():
         blocks = [
-            sample_block(
-                generator,
-                torch.tensor(prefix, dtype=torch.int64, device=device),
-                min(size, n - start),
-                max_len,
-                functools.partial(constrain, temperature=temperature, min_len=min_len),
-                rng,
-            )
+            sample_block(generator, prefix, min(size, n - start), constraints, rng)
             for start in range(0, n, size)
         ]
     width = max((block.shape[1] for block in blocks), default=0)
-    rows = [torch.nn.functional.pad(block, (0, width - block.shape[1])) for block in blocks]
+    rows = [pad(block, (0, width - block.shape[1])) for block in blocks]
     return torch.cat(rows) if rows else torch.zeros((0, 0), dtype=torch.int64, device=device)
 
 
@@ -108,15 +166,15 @@ def _sample_shrinking(
     generator: StepGenerator,
     prefix: Tensor,
     n: int,
-    max_len: int,
-    constrain: Callable[[Tensor, int], Tensor],
+    constraints: Constraints,
     rng: torch.Generator | None,
 ) -> Tensor:
     """Draw rows and compute no more of those that have ended."""
+    max_len = constraints.max_len
     tokens, log_probs, state = _begin(generator, prefix, n, max_len)
     alive = torch.arange(n, device=prefix.device)
     for t in range(len(prefix), max_len):
-        drawn = draw(constrain(log_probs, t), rng)
+        drawn = draw(constraints.apply(log_probs, t), rng)
         tokens[alive, t] = drawn
         going = (drawn != END).nonzero()[:, 0]
         if len(going) < len(alive):
@@ -133,15 +191,15 @@ def _sample_unwatched(
     generator: StepGenerator,
     prefix: Tensor,
     n: int,
-    max_len: int,
-    constrain: Callable[[Tensor, int], Tensor],
+    constraints: Constraints,
     rng: torch.Generator | None,
 ) -> Tensor:
-    """Draw rows without asking which have ended: for a GPU, which would have to be waited for."""
+    """Draw rows without asking which have ended: reading that back would synchronise with the GPU."""
+    max_len = constraints.max_len
     tokens, log_probs, state = _begin(generator, prefix, n, max_len)
     ended = torch.zeros(n, dtype=torch.bool, device=prefix.device)
     for t in range(len(prefix), max_len):
-        drawn = draw(constrain(log_probs, t), rng).masked_fill(ended, END)
+        drawn = draw(constraints.apply(log_probs, t), rng).masked_fill(ended, END)
         tokens[:, t] = drawn
         ended = ended | (drawn == END)
         if t + 1 < max_len:
@@ -172,22 +230,6 @@ def draw(log_probs: Tensor, rng: torch.Generator | None = None) -> Tensor:
     return torch.searchsorted(cumulative, uniform * cumulative[:, -1:], right=True)[:, 0]
 
 
-def constrain(log_probs: Tensor, t: int, *, temperature: float, min_len: int) -> Tensor:
-    """Apply the constraints of `sample_by_steps` at position `t`: (batch, n_tokens) -> the same."""
-    ban_end = t < min_len
-    if temperature == 1.0 and not ban_end:
-        return log_probs
-    scores = log_probs / temperature
-    if ban_end:
-        scores[:, END] = -torch.inf
-    if (scores.amax(-1) == -torch.inf).any():
-        raise ValueError(
-            "min_len is out of reach: after some beginning the generator gives every symbol but "
-            "END probability 0; choose a smaller min_len"
-        )
-    return scores.log_softmax(-1)
-
-
 def take_rows(state: State, index: Tensor) -> State:
     """Select rows of every tensor of a state (a tensor or a tuple, list or dict of them)."""
     if isinstance(state, Tensor):
@@ -197,11 +239,3 @@ def take_rows(state: State, index: Tensor) -> State:
     if isinstance(state, (tuple, list)):
         return type(state)(take_rows(value, index) for value in state)
     return state
-
-
-def _device(generator: object, rng: torch.Generator | None) -> torch.device:
-    if rng is not None:
-        return rng.device
-    parameters = generator.parameters() if isinstance(generator, torch.nn.Module) else iter(())
-    first = next(parameters, None)
-    return torch.device("cpu") if first is None else first.device

@@ -7,7 +7,7 @@ callbacks, files and the choice of the best epoch are left to the callers.
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -23,14 +23,15 @@ from likelihood_gan.protocols import (
     Discriminator,
     Generator,
     call_with_rng,
-    checked_log_prob,
     checked_logits,
     checked_sample,
     lengths,
 )
+from likelihood_gan.schedules import Schedule, rate_at
+from likelihood_gan.scoring import evaluating
 
 Record = dict[str, Any]
-Schedule = float | Mapping[int, float] | Callable[[int], float]
+"""What happened in an epoch, by name."""
 
 
 def train(
@@ -43,10 +44,12 @@ def train(
     learning_rate: Schedule = 1e-3,
     discriminator_learning_rate: Schedule = 1e-3,
     precision: str = "float32",
-    length_buckets: bool = False,
     rng: torch.Generator,
 ) -> Iterator[Record]:
     """Train both modules in place, without end, and yield one record per epoch.
+
+    Batches hold sequences of similar length, which are padded less, where nothing is compared with
+    samples: those have all lengths.
 
     Parameters
     ----------
@@ -65,9 +68,6 @@ def train(
         Adam's step size; see `rate_at`.
     precision : {"float32", "bf16"}
         What the passes of the modules are computed in; weights, losses and Adam stay float32.
-    length_buckets : bool
-        Make batches of real sequences of similar length. Samples have all lengths, so that only an
-        objective that needs none should ask for it.
     rng : torch.Generator
         Source of all randomness, on the device of the modules.
 
@@ -86,7 +86,8 @@ def train(
     FloatingPointError
         If a loss became NaN or infinite, or a parameter NaN.
     """
-    if objective is not None and not is_adversarial(objective):
+    alone = objective is not None and not is_adversarial(objective)
+    if alone:
         discriminator = None
     for module in (generator, discriminator):
         if isinstance(module, nn.Module):
@@ -100,11 +101,11 @@ def train(
         discriminator_rate = rate_at(discriminator_learning_rate, epoch)
         sums: dict[str, Tensor] = {}
         steps = 0
-        for index in corpus.epoch(batch_size, rng, by_length=length_buckets):
+        for index in corpus.epoch(batch_size, rng, by_length=alone):
             steps += 1
             values = {}
             with _explaining_nan(generator, discriminator):
-                # what samples and logits look like is checked once an epoch: it has to be waited for
+                # samples and logits are checked once an epoch: reading them synchronises with a GPU
                 batch = _make_batch(index, corpus, models, check=steps == 1)
                 if discriminator_adam is not None:
                     loss, accuracy = _discriminator_loss(models, batch, check=steps == 1)
@@ -126,57 +127,6 @@ def train(
         yield record | {"seconds": time.perf_counter() - started}
 
 
-def rate_at(schedule: Schedule, epoch: int) -> float:
-    """Learning rate of an epoch (the first is 1).
-
-    A number is constant, a mapping such as {1: 0.02, 6: 0.002} gives the rate from an epoch on,
-    a callable maps the epoch to the rate.
-    """
-    if callable(schedule):
-        return float(schedule(epoch))
-    if isinstance(schedule, Mapping):
-        return float(schedule[max(start for start in schedule if start <= epoch)])
-    return float(schedule)
-
-
-def log_probs(
-    generator: Generator, tokens: Tensor, rng: torch.Generator, batch_size: int = 1024
-) -> Tensor:
-    """Score rows in nats, float64, without gradients and in batches of similar length."""
-    return _in_batches(
-        lambda rows: checked_log_prob(call_with_rng(generator.log_prob, rows, rng=rng), len(rows)),
-        generator,
-        tokens,
-        batch_size,
-    )
-
-
-def logits(
-    discriminator: Discriminator, tokens: Tensor, rng: torch.Generator, batch_size: int = 1024
-) -> Tensor:
-    """Judge rows, float64, without gradients and in batches of similar length."""
-    return _in_batches(
-        lambda rows: checked_logits(call_with_rng(discriminator, rows, rng=rng), len(rows)),
-        discriminator,
-        tokens,
-        batch_size,
-    )
-
-
-@contextmanager
-def evaluating(module: object) -> Iterator[None]:
-    """Hold a module in evaluation mode (no dropout); every part of it gets its mode back."""
-    parts = list(module.modules()) if isinstance(module, nn.Module) else []
-    training = [part for part in parts if part.training]
-    for part in training:
-        part.training = False
-    try:
-        yield
-    finally:
-        for part in training:
-            part.training = True
-
-
 class _Models(NamedTuple):
     """What a step calls, and how."""
 
@@ -193,8 +143,8 @@ class _Models(NamedTuple):
         return values.float() if low else values
 
 
-class _Sequences:
-    """Half of a batch; see `likelihood_gan.objectives.Sequences`."""
+class _HalfBatch:
+    """Half of a batch; see `likelihood_gan.objectives.HalfBatch`."""
 
     def __init__(self, tokens: Tensor, log_frequency: Callable[[], Tensor], models: _Models):
         self.tokens = tokens
@@ -229,28 +179,28 @@ class _Sequences:
 class _Batch:
     """What an objective sees; see `likelihood_gan.objectives.Batch`."""
 
-    def __init__(self, real: _Sequences, generated: Callable[[], _Sequences]):
+    def __init__(self, real: _HalfBatch, generated: Callable[[], _HalfBatch]):
         self.real = real
         self._generated = generated
 
     @cached_property
-    def generated(self) -> _Sequences:
+    def generated(self) -> _HalfBatch:
         return self._generated()
 
 
 def _make_batch(index: Tensor, corpus: Corpus, models: _Models, *, check: bool) -> _Batch:
     """Take some rows of the corpus, and as many of the generator once they are asked for."""
 
-    def generated() -> _Sequences:
+    def generated() -> _HalfBatch:
         n, generator = len(index), models.generator
         with torch.no_grad(), evaluating(generator):
             tokens = call_with_rng(generator.sample, n, corpus.width, rng=models.rng)
         if check:
             checked_sample(tokens, n, corpus.width)
-        return _Sequences(tokens, lambda: corpus.log_frequency_of(tokens), models)
+        return _HalfBatch(tokens, lambda: corpus.log_frequency_of(tokens), models)
 
     tokens, log_frequency = corpus.rows(index)
-    return _Batch(_Sequences(tokens, lambda: log_frequency, models), generated)
+    return _Batch(_HalfBatch(tokens, lambda: log_frequency, models), generated)
 
 
 def _discriminator_loss(models: _Models, batch: _Batch, *, check: bool) -> tuple[Tensor, Tensor]:
@@ -317,15 +267,3 @@ def _explaining_nan(*modules: Any) -> Iterator[None]:
 def _has_nan(*modules: Any) -> bool:
     # infinite weights are legal: a table of logits may hold -inf
     return any(p.isnan().any() for m in modules if m is not None for p in m.parameters())
-
-
-def _in_batches(
-    function: Callable[[Tensor], Tensor], module: object, tokens: Tensor, batch_size: int
-) -> Tensor:
-    n_symbols = lengths(tokens)
-    result = torch.empty(len(tokens), dtype=torch.float64, device=tokens.device)
-    with torch.no_grad(), evaluating(module):
-        for index in n_symbols.argsort(stable=True).split(batch_size):
-            rows = tokens[index, : int(n_symbols[index].max()) + 1]
-            result[index] = function(rows).double()
-    return result

@@ -4,30 +4,32 @@ What a vocabulary makes of the sequences is left to `vocabulary`.
 """
 
 import itertools
-import numbers
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.utils.validation import check_scalar
+from numpy.typing import ArrayLike, NDArray
 
-from likelihood_gan.training import Schedule, rate_at
+from likelihood_gan.vocabulary import Vocabulary, is_text
 
-CHUNK = 2**16
+Sequences = Iterable[Sequence[Hashable]]
+"""What users pass as data: any iterable of str, or of sequences of hashable symbols."""
+
+SEQUENCES_PER_CHUNK = 2**16
 """Sequences that are scored at a time: bounds the memory, whatever the corpus."""
 
 
-def check_chunks(X: Any) -> Iterator[list[Sequence[Hashable]]]:
+def check_chunks(X: Sequences) -> Iterator[list[Sequence[Hashable]]]:
     """Yield the elements of an iterable of sequences in lists, as `check_sequences` gives them."""
     if isinstance(X, (str, bytes)) or not isinstance(X, Iterable):
         check_sequences(X)  # raises
     elements, start = iter(X), 0
-    while chunk := list(itertools.islice(elements, CHUNK)):
+    while chunk := list(itertools.islice(elements, SEQUENCES_PER_CHUNK)):
         yield check_sequences(chunk, first=start)
         start += len(chunk)
 
 
-def check_sequences(X: Any, name: str = "X", first: int = 0) -> list[Sequence[Hashable]]:
+def check_sequences(X: Sequences, name: str = "X", first: int = 0) -> list[Sequence[Hashable]]:
     """Return the elements of an iterable of sequences as a list of str or of tuples.
 
     `first` is the number of the first one, for messages.
@@ -50,9 +52,41 @@ def check_sequences(X: Any, name: str = "X", first: int = 0) -> list[Sequence[Ha
             f"{name} must be an iterable of sequences, got {type(X).__name__}"
         ) from None
     sequences = [_check_sequence(e, name, i) for i, e in enumerate(elements, start=first)]
-    if len({isinstance(seq, str) for seq in sequences}) > 1:
-        raise TypeError(f"{name} mixes strings with other sequences; make all of them one type")
+    check_one_type(sequences, is_text(sequences), name)
     return sequences
+
+
+def check_one_type(
+    sequences: Sequence[Sequence[Hashable]], text: bool, name: str, like: str = "the others"
+) -> None:
+    """Raise TypeError unless all sequences are strings, or all are none.
+
+    Parameters
+    ----------
+    sequences : sequence of sequences
+        Checked, see `check_sequences`.
+    text : bool
+        Whether they have to be strings.
+    name, like : str
+        What holds them and whom they have to resemble, for the message.
+    """
+    odd = next((s for s in sequences if isinstance(s, str) != text), None)
+    if odd is not None:
+        expected = "strings" if text else "sequences of symbols"
+        raise TypeError(f"{name} must hold {expected}, like {like}, got {odd!r}")
+
+
+def check_known(
+    vocabulary: Vocabulary, sequences: Iterable[Sequence[Hashable]], name: str = "X"
+) -> None:
+    """Raise ValueError if a symbol is not in the vocabulary."""
+    unknown = vocabulary.unknown(sequences)
+    if unknown:
+        raise ValueError(
+            f"{name} holds symbols that are not in the vocabulary: {unknown[:20]}; pass "
+            "vocabulary= with all symbols before fitting, or handle_unknown='neg_inf' to "
+            "score such sequences as impossible"
+        )
 
 
 def _check_sequence(element: Any, name: str, i: int) -> Sequence[Hashable]:
@@ -72,21 +106,13 @@ def _check_sequence(element: Any, name: str, i: int) -> Sequence[Hashable]:
     return symbols
 
 
-def check_schedule(schedule: Schedule, name: str) -> None:
-    """Check a learning rate: a positive number, a mapping of epochs to such, or a callable."""
-    if callable(schedule):
-        rates = [rate_at(schedule, 1)]
-    elif isinstance(schedule, Mapping):
-        if 1 not in schedule:
-            raise ValueError(f"{name} must say the rate of epoch 1, got {schedule!r}")
-        rates = list(schedule.values())
-    else:
-        rates = [schedule]
-    for rate in rates:
-        check_scalar(rate, name, numbers.Real, min_val=0, include_boundaries="neither")
+def check_handle_unknown(value: str) -> None:
+    """Raise ValueError if `handle_unknown` is neither "error" nor "neg_inf"."""
+    if value not in ("error", "neg_inf"):
+        raise ValueError(f"handle_unknown must be 'error' or 'neg_inf', got {value!r}")
 
 
-def check_weights(sample_weight: Any, n: int) -> np.ndarray:
+def check_weights(sample_weight: ArrayLike | None, n: int) -> NDArray[np.float64]:
     """Return the weights of `n` sequences as float64, ones if there are none given.
 
     Raises
@@ -109,3 +135,13 @@ def check_weights(sample_weight: Any, n: int) -> np.ndarray:
         found = f"{worst[0]}" if len(worst) else "only zeros"
         raise ValueError(f"sample_weight must be finite, not negative and not all 0, got {found}")
     return weights
+
+
+def check_weighed(
+    X: Sequences, sample_weight: ArrayLike | None
+) -> tuple[list[Sequence[Hashable]], NDArray[np.float64]]:
+    """Return sequences and their weights, both checked, without what weighs nothing."""
+    sequences = check_sequences(X)
+    weights = check_weights(sample_weight, len(sequences))
+    counted = weights > 0
+    return [sequences[i] for i in np.flatnonzero(counted)], weights[counted]

@@ -10,8 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from likelihood_gan.protocols import END
+
+UNKNOWN = -1
+"""What `Vocabulary.encode_rows` writes for a symbol that has no token."""
 
 
 class Vocabulary:
@@ -28,6 +32,11 @@ class Vocabulary:
     ----------
     n_tokens : int
         Number of tokens: every symbol and END.
+
+    Raises
+    ------
+    ValueError
+        If a symbol is given twice, or is no single character although `text` is true.
     """
 
     def __init__(self, symbols: Iterable[Hashable], text: bool = True):
@@ -60,22 +69,23 @@ class Vocabulary:
         return sort_symbols(found)
 
     def encode(self, sequence: Sequence[Hashable]) -> list[int]:
-        """Return the tokens of one sequence, END not included; KeyError for an unknown symbol."""
-        return [self._token[symbol] for symbol in sequence]
+        """Return the tokens of one sequence, END not included; UNKNOWN for an unknown symbol."""
+        return [self._token.get(symbol, UNKNOWN) for symbol in sequence]
 
     def encode_rows(self, sequences: Sequence[Sequence[Hashable]]) -> Tensor:
-        """Return the tokens of known sequences as rows, each with at least one END."""
-        if self._code_points is None or not sequences:
-            return pad([self.encode(sequence) for sequence in sequences])
+        """Return the tokens of sequences as rows, each with at least one END.
+
+        UNKNOWN (-1) stands for symbols that have no token.
+        """
+        if self._code_points is None or not sequences or any("\0" in s for s in sequences):
+            return stack_rows([self.encode(sequence) for sequence in sequences])
         code_points = np.array(sequences, dtype=np.str_).view(np.uint32).reshape(len(sequences), -1)
         order = np.argsort(self._code_points)
-        tokens = order[np.searchsorted(self._code_points, code_points, sorter=order)]
+        place = np.searchsorted(self._code_points, code_points, sorter=order)
+        tokens = order[place.clip(max=len(order) - 1)]
+        tokens[self._code_points[tokens] != code_points] = UNKNOWN
         width = int((tokens != END).sum(1).max())
-        return torch.nn.functional.pad(torch.from_numpy(tokens[:, :width]), (0, 1), value=END)
-
-    def knows(self, sequence: Sequence[Hashable]) -> bool:
-        """Tell whether every symbol of `sequence` has a token."""
-        return all(symbol in self._token for symbol in sequence)
+        return pad(torch.from_numpy(tokens[:, :width]), (0, 1), value=END)
 
     def decode(self, tokens: Tensor) -> list[Any]:
         """Turn rows of tokens back into sequences: str, or tuples of symbols."""
@@ -100,14 +110,14 @@ def is_text(sequences: Sequence[Sequence[Hashable]]) -> bool:
 
 def sort_symbols(symbols: Iterable[Hashable]) -> list[Any]:
     """Return distinct symbols in an order that does not depend on the order of the corpus."""
-    distinct = list(dict.fromkeys(symbols))
+    distinct: list[Any] = list(dict.fromkeys(symbols))
     try:
         return sorted(distinct)
     except TypeError:
         return sorted(distinct, key=lambda symbol: (type(symbol).__name__, repr(symbol)))
 
 
-def pad(rows: Sequence[Sequence[int]]) -> Tensor:
+def stack_rows(rows: Sequence[Sequence[int]]) -> Tensor:
     """Stack token rows into one tensor; every row ends with at least one END."""
     width = max((len(row) for row in rows), default=0) + 1
     return torch.tensor([[*row, *[END] * (width - len(row))] for row in rows], dtype=torch.int64)

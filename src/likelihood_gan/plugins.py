@@ -1,21 +1,47 @@
-"""From a parameter to a module: built or copied, tried out once, and put on a device.
+"""From parameters to a module: named as scikit-learn does, built or copied, and tried out once.
 
 Training the module is left to `training`.
 """
 
 import copy
 import functools
-import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
-import numpy as np
 import torch
 from torch import nn
 
 from likelihood_gan.corpus import Corpus
 from likelihood_gan.protocols import GeneratorModule, call_with_rng, checked_sample
-from likelihood_gan.training import evaluating, log_probs, logits
+from likelihood_gan.scoring import evaluating, log_probs, logits
+
+MODULES = ("generator", "discriminator")
+"""The parameters that are modules."""
+
+
+class ModuleParameters:
+    """Mixin of an estimator: ``generator__hidden_size`` is that entry of ``generator_params``."""
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters; if `deep`, those of the modules as ``generator__...``, too."""
+        params: dict[str, Any] = super().get_params(deep)  # type: ignore[misc]
+        for name in MODULES if deep else ():
+            arguments = params[f"{name}_params"]
+            if isinstance(arguments, Mapping):
+                params |= {f"{name}__{key}": value for key, value in arguments.items()}
+        return params
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters; ``generator__hidden_size`` is that entry of ``generator_params``."""
+        prefixes = tuple(f"{name}__" for name in MODULES)
+        own = {key: value for key, value in params.items() if not key.startswith(prefixes)}
+        super().set_params(**own)  # type: ignore[misc]
+        for key in (key for key in params if key not in own):
+            name, _, argument = key.partition("__")
+            arguments = getattr(self, f"{name}_params") or {}
+            if argument not in arguments or arguments[argument] is not params[key]:
+                setattr(self, f"{name}_params", {**arguments, argument: params[key]})
+        return self
 
 
 def build_module(
@@ -77,31 +103,3 @@ def try_out(
     with torch.no_grad(), evaluating(generator):
         sample = call_with_rng(generator.sample, 2, corpus.width, rng=rng)
     checked_sample(sample, 2, corpus.width, n_tokens)
-
-
-def resolve_device(device: str | torch.device | None) -> torch.device:
-    """Return the device to compute on; a missing one is replaced by the CPU with a warning."""
-    if device is None:
-        return torch.get_default_device()
-    resolved = torch.device(device)
-    if resolved.type == "cuda" and not torch.cuda.is_available():
-        warnings.warn(f"device={device!r} is not available here; using the CPU", stacklevel=3)
-        return torch.device("cpu")
-    return resolved
-
-
-def torch_rng(random_state: np.random.RandomState, device: str | torch.device) -> torch.Generator:
-    """Return a source of randomness on a device, seeded by the next draw of `random_state`."""
-    return torch.Generator(device).manual_seed(int(random_state.randint(2**31 - 1)))
-
-
-def device_of(module: nn.Module) -> torch.device:
-    """Return where the weights of a module are."""
-    return next((p.device for p in module.parameters()), torch.device("cpu"))
-
-
-def on_cpu(value: Any) -> Any:
-    """Return a copy on the CPU of a module that is elsewhere, anything else as it is."""
-    if isinstance(value, nn.Module) and device_of(value).type != "cpu":
-        return copy.deepcopy(value).cpu()
-    return value

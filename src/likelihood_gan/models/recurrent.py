@@ -1,0 +1,223 @@
+"""The bundled LSTMs: `CharLSTM` writes sequences, `LSTMDiscriminator` judges them.
+
+How they are trained is left to `training`.
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from likelihood_gan.protocols import END, State, by_steps, lengths
+from likelihood_gan.sampling import Autoregressive
+
+
+class _Symbols(nn.Module):
+    """Tokens to vectors: one-hot, or a learned embedding."""
+
+    def __init__(self, n_tokens: int, embedding_size: int | None):
+        super().__init__()
+        self.n_tokens = n_tokens
+        self.size = embedding_size or n_tokens
+        self.embedding = nn.Embedding(n_tokens, embedding_size) if embedding_size else None
+
+    def forward(self, tokens: Tensor, dtype: torch.dtype) -> Tensor:
+        if self.embedding is not None:
+            return self.embedding(tokens)
+        return nn.functional.one_hot(tokens, self.n_tokens).to(dtype)
+
+
+class _LSTMStack(nn.Module):
+    """LSTM layers with dropout in front of every layer but the first, and after the last."""
+
+    def __init__(self, input_size: int, hidden_size: int, n_layers: int, dropout: float):
+        super().__init__()
+        sizes = [input_size] + [hidden_size] * (n_layers - 1)
+        self.layers = nn.ModuleList(nn.LSTM(size, hidden_size, batch_first=True) for size in sizes)
+        self.dropout = dropout
+
+    def forward(
+        self, inputs: Tensor, state: State, rng: torch.Generator | None
+    ) -> tuple[Tensor, State]:
+        """(batch, time, input) -> (batch, time, hidden); state: one (h, c) a layer."""
+        new_state = []
+        for i, layer in enumerate(self.layers):
+            before = None if state is None else tuple(s[None] for s in state[i])
+            inputs, (h, c) = layer(inputs, before)
+            inputs = _drop(inputs, self.dropout if self.training else 0.0, rng)
+            new_state.append((h[0], c[0]))
+        return inputs, new_state
+
+
+class CharLSTM(Autoregressive, nn.Module):
+    """Autoregressive LSTM over symbols: each one is predicted from all before it.
+
+    Parameters
+    ----------
+    n_tokens : int
+        Number of tokens, END (0) included. END is also the start symbol.
+    hidden_size : int, default=128
+        Units of each layer.
+    n_layers : int, default=1
+        Number of layers.
+    dropout : float, default=0.25
+        Share of every layer's outputs that are dropped in training.
+    embedding_size : int or None, default=None
+        Width of a learned embedding; None feeds one-hot vectors, which is faster for small
+        vocabularies.
+    rng : torch.Generator, optional
+        Draws the initial weights; PyTorch's global state if missing.
+
+    Notes
+    -----
+    `CharLSTM(n_tokens, hidden_size=8, dropout=0)` is the generator of the report "GAN Training
+    for Discrete Generators".
+    """
+
+    def __init__(
+        self,
+        n_tokens: int,
+        hidden_size: int = 128,
+        n_layers: int = 1,
+        dropout: float = 0.25,
+        embedding_size: int | None = None,
+        rng: torch.Generator | None = None,
+    ):
+        super().__init__()
+        self.arguments = _checked_arguments(
+            n_tokens=n_tokens,
+            hidden_size=hidden_size,
+            n_layers=n_layers,
+            dropout=dropout,
+            embedding_size=embedding_size,
+        )
+        with torch.random.fork_rng(devices=[]):  # PyTorch's own initial draws are thrown away
+            self.symbols = _Symbols(n_tokens, embedding_size)
+            self.lstm = _LSTMStack(self.symbols.size, hidden_size, n_layers, dropout)
+            self.output = nn.Linear(hidden_size, n_tokens)
+        _initialise(self, rng)
+
+    def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        """Read one token a row; (batch,) -> next-symbol log-probabilities (batch, n_tokens)."""
+        log_probs, state = self._read(tokens[:, None], state)
+        return log_probs[:, 0], state
+
+    @by_steps
+    def log_prob(self, tokens: Tensor, rng: torch.Generator | None = None) -> Tensor:
+        """Log-probability of each row in nats, (batch, time) -> (batch,)."""
+        read = nn.functional.pad(tokens[:, :-1], (1, 0), value=END)
+        log_probs, _ = self._read(read, None, rng)
+        chosen = log_probs.gather(2, tokens[:, :, None])[:, :, 0]
+        up_to_end = (read != END).logical_or_(_first_column(read))
+        return torch.where(up_to_end, chosen, 0.0).sum(1)
+
+    def _read(
+        self, tokens: Tensor, state: State, rng: torch.Generator | None = None
+    ) -> tuple[Tensor, State]:
+        inputs = self.symbols(tokens, self.output.weight.dtype)
+        outputs, state = self.lstm(inputs, state, rng)
+        return self.output(outputs).log_softmax(-1), state
+
+
+class LSTMDiscriminator(nn.Module):
+    """LSTM that reads a sequence up to its END and turns its last state into one logit.
+
+    The logit depends on the sequence alone, not on the padding behind its END or on the rows
+    beside it.
+
+    Parameters
+    ----------
+    n_tokens : int
+        Number of tokens, END (0) included.
+    hidden_size : int, default=64
+        Units of each layer and direction.
+    n_layers : int, default=1
+        Number of layers.
+    dropout : float, default=0.0
+        Share of every layer's outputs that are dropped in training.
+    embedding_size : int or None, default=None
+        Width of a learned embedding; None feeds one-hot vectors.
+    bidirectional : bool, default=False
+        Whether a second stack reads the sequence backwards, from its END.
+    rng : torch.Generator, optional
+        Draws the initial weights; PyTorch's global state if missing.
+
+    Notes
+    -----
+    `LSTMDiscriminator(n_tokens, hidden_size=8)` is the report's discriminator.
+    """
+
+    def __init__(
+        self,
+        n_tokens: int,
+        hidden_size: int = 64,
+        n_layers: int = 1,
+        dropout: float = 0.0,
+        embedding_size: int | None = None,
+        bidirectional: bool = False,
+        rng: torch.Generator | None = None,
+    ):
+        super().__init__()
+        self.arguments = _checked_arguments(
+            n_tokens=n_tokens,
+            hidden_size=hidden_size,
+            n_layers=n_layers,
+            dropout=dropout,
+            embedding_size=embedding_size,
+        ) | {"bidirectional": bidirectional}
+        with torch.random.fork_rng(devices=[]):
+            self.symbols = _Symbols(n_tokens, embedding_size)
+            self.directions = nn.ModuleList(
+                _LSTMStack(self.symbols.size, hidden_size, n_layers, dropout)
+                for _ in range(1 + bidirectional)
+            )
+            self.output = nn.Linear(hidden_size * (1 + bidirectional), 1)
+        _initialise(self, rng)
+
+    def forward(self, tokens: Tensor, rng: torch.Generator | None = None) -> Tensor:
+        """Logit of the probability that each row is real, (batch, time) -> (batch,)."""
+        last = lengths(tokens).clamp(max=tokens.shape[1] - 1)  # END, or the last of a cut row
+        time = torch.arange(tokens.shape[1], device=tokens.device)
+        backwards = tokens.gather(1, (last[:, None] - time).clamp(min=0))
+        summaries = []
+        for stack, read in zip(self.directions, (tokens, backwards), strict=False):
+            outputs, _ = stack(self.symbols(read, self.output.weight.dtype), None, rng)
+            summaries.append(outputs[torch.arange(len(tokens), device=tokens.device), last])
+        return self.output(torch.cat(summaries, 1))[:, 0]
+
+
+def _first_column(tokens: Tensor) -> Tensor:
+    return torch.arange(tokens.shape[1], device=tokens.device) == 0
+
+
+def _checked_arguments(dropout: float, **sizes: int | None) -> dict[str, Any]:
+    """Return the arguments of a module, with which it can be built again."""
+    for name, value in sizes.items():
+        if value is None and name == "embedding_size":
+            continue
+        if value is None or value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout must be in [0, 1), got {dropout}")
+    return {**sizes, "dropout": dropout}
+
+
+def _drop(inputs: Tensor, share: float, rng: torch.Generator | None) -> Tensor:
+    # nn.Dropout draws from PyTorch's global state; threads would disturb each other
+    if share == 0:
+        return inputs
+    keep = 1 - share
+    return inputs * torch.empty_like(inputs).bernoulli_(keep, generator=rng) / keep
+
+
+def _initialise(module: nn.Module, rng: torch.Generator | None) -> None:
+    """Draw all weights again, PyTorch's distributions, from an explicit source."""
+    with torch.no_grad():
+        for part in module.modules():
+            if isinstance(part, nn.Embedding):
+                part.weight.normal_(generator=rng)
+            elif isinstance(part, (nn.LSTM, nn.Linear)):
+                fan = part.hidden_size if isinstance(part, nn.LSTM) else part.in_features
+                for weight in part.parameters(recurse=False):
+                    weight.uniform_(-1 / math.sqrt(fan), 1 / math.sqrt(fan), generator=rng)

@@ -1,0 +1,99 @@
+"""Log-probabilities and logits of many rows: without gradients, in the fastest way that is exact.
+
+What is done with the numbers is left to the callers.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from likelihood_gan.devices import device_of
+from likelihood_gan.prefix_tree import PrefixTree
+from likelihood_gan.protocols import (
+    Discriminator,
+    Generator,
+    call_with_rng,
+    checked_log_prob,
+    checked_logits,
+    is_by_steps,
+    lengths,
+)
+
+ROWS_WORTH_A_TREE = 512
+"""Rows from which on it pays to look for prefixes that they share."""
+_SHARING_WORTH_A_TREE = 2
+"""A step costs more than a position of a whole row: that many rows have to share one."""
+
+
+@contextmanager
+def evaluating(module: object) -> Iterator[None]:
+    """Hold a module in evaluation mode (no dropout); every part of it gets its mode back."""
+    parts = list(module.modules()) if isinstance(module, nn.Module) else []
+    training = [part for part in parts if part.training]
+    for part in training:
+        part.training = False
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
+
+
+def score_rows(generator: Generator, tokens: Tensor) -> Tensor:
+    """Score rows in nats, (n,), float64, on the CPU: by their prefix tree if it is much smaller.
+
+    Random numbers, for a plug-in that draws when it scores, are the same in every call.
+    """
+    device = device_of(generator)
+    tokens = tokens.to(device)
+    if device.type == "cpu" and len(tokens) >= ROWS_WORTH_A_TREE and is_by_steps(generator):
+        tree = PrefixTree(tokens)
+        if tree.sharing() > _SHARING_WORTH_A_TREE:
+            with evaluating(generator):
+                return tree.log_probs(generator)  # type: ignore[arg-type]
+    return log_probs(generator, tokens, torch.Generator(device).manual_seed(0)).cpu()
+
+
+def judge_rows(discriminator: Discriminator, tokens: Tensor) -> Tensor:
+    """Give the logit of each row, (n,), float64, on the CPU; for random numbers see `score_rows`."""
+    device = device_of(discriminator)
+    rng = torch.Generator(device).manual_seed(0)
+    return logits(discriminator, tokens.to(device), rng).cpu()
+
+
+def log_probs(
+    generator: Generator, tokens: Tensor, rng: torch.Generator, batch_size: int = 1024
+) -> Tensor:
+    """Score rows in nats, float64, without gradients and in batches of similar length."""
+    return _in_batches(
+        lambda rows: checked_log_prob(call_with_rng(generator.log_prob, rows, rng=rng), len(rows)),
+        generator,
+        tokens,
+        batch_size,
+    )
+
+
+def logits(
+    discriminator: Discriminator, tokens: Tensor, rng: torch.Generator, batch_size: int = 1024
+) -> Tensor:
+    """Judge rows, float64, without gradients and in batches of similar length."""
+    return _in_batches(
+        lambda rows: checked_logits(call_with_rng(discriminator, rows, rng=rng), len(rows)),
+        discriminator,
+        tokens,
+        batch_size,
+    )
+
+
+def _in_batches(
+    function: Callable[[Tensor], Tensor], module: object, tokens: Tensor, batch_size: int
+) -> Tensor:
+    n_symbols = lengths(tokens)
+    result = torch.empty(len(tokens), dtype=torch.float64, device=tokens.device)
+    with torch.no_grad(), evaluating(module):
+        for index in n_symbols.argsort(stable=True).split(batch_size):
+            rows = tokens[index, : int(n_symbols[index].max()) + 1]
+            result[index] = function(rows).double()
+    return result

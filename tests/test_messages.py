@@ -1,0 +1,339 @@
+"""What people are told when they use it wrongly: the argument, its value and the remedy.
+
+Each row of a table is a call, the type of its error, and words that the message must hold.
+"""
+
+import math
+
+import matplotlib
+import numpy as np
+import pytest
+import torch
+from conftest import NAMES, tiny
+from enumeration import Bigram, NoStep
+from sklearn.feature_extraction.text import CountVectorizer
+from torch import nn
+
+from likelihood_gan import CharLSTM, LikelihoodGAN, LSTMDiscriminator, SequenceDistribution
+from likelihood_gan.displays import LengthDisplay, TrainingDisplay
+from likelihood_gan.metrics import (
+    coverage,
+    hashed_frechet_distance,
+    n_gram_divergence,
+    nll,
+    novelty,
+    real_against_real,
+    two_sample_auc,
+    uniqueness,
+)
+from likelihood_gan.models import Mixture
+from likelihood_gan.objectives import BalanceHeuristic, ImportanceSampled
+from likelihood_gan.vocabulary import Vocabulary
+
+matplotlib.use("Agg")
+
+
+def assert_refused(call, error, words):
+    with pytest.raises(error) as raised:
+        call()
+    message = str(raised.value)
+    missing = [word for word in words if word not in message]
+    assert not missing, f"{missing} not in: {message}"
+
+
+# Fitting
+
+
+class Broken(Bigram):
+    """A table whose `log_prob` is wrong in a way that the tests choose."""
+
+    def __init__(self, n_tokens, change):
+        super().__init__(n_tokens)
+        self.change = change
+
+    def log_prob(self, tokens):
+        return self.change(super().log_prob(tokens))
+
+
+class BadSample(Bigram):
+    """Returns the rows that `rows(max_len)` gives, whatever they are."""
+
+    def __init__(self, n_tokens, rows):
+        super().__init__(n_tokens)
+        self.rows = rows
+
+    def sample(self, n, max_len):
+        return torch.tensor([self.rows(max_len)] * n)
+
+
+class Uncopyable(Bigram):
+    def __deepcopy__(self, memo):
+        raise TypeError("holds a socket")
+
+
+def custom(generator, **params):
+    return {"generator": generator, "generator_params": params or None}
+
+
+def broken(change):
+    return custom(Broken, change=change)
+
+
+def drawing(rows):
+    return custom(BadSample, rows=rows)
+
+
+def judged_by(discriminator):
+    return {"discriminator": discriminator, "discriminator_params": None}
+
+
+def pairs(n_tokens):
+    return nn.Embedding(n_tokens, 2)
+
+
+# the data, or NAMES with these parameters
+FITS = [
+    ([], ValueError, "X is empty", "pass at least one sequence"),
+    ("anna", TypeError, "X must be an iterable of sequences", "'anna'", "pass [X]"),
+    (None, TypeError, "X must be an iterable of sequences, got NoneType"),
+    (7, TypeError, "X must be an iterable of sequences, got int"),
+    (["a", None], TypeError, "X[1] is None, a NoneType", "expected a str or a sequence"),
+    (["a", 3.5], TypeError, "X[1] is 3.5, a float", "expected a str or a sequence"),
+    ([b"a"], TypeError, "X[0] is b'a', a bytes", "expected a str or a sequence"),
+    ([{"a"}], TypeError, "X[0] is {'a'}, a set", "expected a str or a sequence"),
+    ([[["x"]]], TypeError, "X[0] is [['x']], a list", "hashable symbols"),
+    (["a", ("b",)], TypeError, "X must hold strings, like the others, got ('b',)"),
+    ([("b",), "a"], TypeError, "X must hold sequences of symbols, like the others, got 'a'"),
+    (["a"], ValueError, "two distinct ones", "n_samples=1", "early_stopping=False"),
+    (["a", "a"], ValueError, "two distinct ones", "n_samples=1"),
+    ({"max_len": 0}, ValueError, "max_len == 0, must be >= 1"),
+    ({"max_len": 3}, ValueError, "max_len=3", "a sequence of 4 symbols", "raise max_len"),
+    ({"vocabulary": "abc"}, ValueError, "not in the vocabulary", "'d', 'e'", "vocabulary="),
+    ({"vocabulary": ["ab"]}, ValueError, "single characters, got ['ab']"),
+    ({"objective": "importence"}, ValueError, "'importence'", "did you mean 'importance'"),
+    ({"objective": "MLE"}, ValueError, "'MLE'", "did you mean 'mle'"),
+    ({"objective": ImportanceSampled}, TypeError, "objective must be", "must be instantiated"),
+    ({"objective": BalanceHeuristic("jensen")}, ValueError, "divergence must be one of", "jensen"),
+    ({"objective": 3}, TypeError, "objective must be a name or a callable", "3"),
+    ({"precision": "fp8"}, ValueError, "precision must be 'float32' or 'bf16', got 'fp8'"),
+    ({"handle_unknown": "ignore"}, ValueError, "handle_unknown must be 'error' or", "'ignore'"),
+    ({"batch_size": 0}, ValueError, "batch_size == 0, must be >= 1"),
+    ({"adversarial_epochs": -1}, ValueError, "adversarial_epochs == -1, must be >= 0"),
+    ({"n_iter_no_change": 0}, ValueError, "n_iter_no_change == 0, must be >= 1"),
+    ({"pretrain_epochs": 1.5}, TypeError, "pretrain_epochs must be an instance of int"),
+    (
+        {"pretrain_epochs": 0, "adversarial_epochs": 0},
+        *(ValueError, "nothing would be trained", "pass a trained module as generator, or train"),
+    ),
+    ({"validation_fraction": 1.0}, ValueError, "validation_fraction == 1.0, must be < 1"),
+    ({"adversarial_learning_rate": 0}, ValueError, "adversarial_learning_rate == 0, must be > 0"),
+    (
+        {"pretrain_learning_rate": {2: 0.1}},
+        ValueError,
+        "pretrain_learning_rate must say",
+        "epoch 1",
+    ),
+    ({"pretrain_learning_rate": {1: 0.1, 2: -1}}, ValueError, "pretrain_learning_rate == -1"),
+    ({"discriminator_learning_rate": "fast"}, TypeError, "discriminator_learning_rate must be"),
+    ({"adversarial_learning_rate": lambda epoch: math.inf}, ValueError, "must be finite, got inf"),
+    ({"callbacks": ["print"]}, TypeError, "callbacks must be callables, got 'print'"),
+    (custom(3), TypeError, "generator must be a torch.nn.Module or a callable, got 3"),
+    (custom(lambda n_tokens: {}), TypeError, "generator must build a torch.nn.Module, got dict"),
+    (custom(Bigram(30), width=3), ValueError, "generator_params={'width': 3}", "got a module"),
+    (custom(nn.Linear, out_features=2), TypeError, "generator Linear has no method log_prob"),
+    (custom(Bigram(3)), ValueError, "tokens from 0 to 24", "was it built for n_tokens=25"),
+    (custom(Uncopyable(25)), ValueError, "Uncopyable", "holds a socket", "pass a callable"),
+    (drawing(lambda n: [1] * (n + 1)), ValueError, "rows of at most 5 tokens, got shape (2, 6)"),
+    (drawing(lambda n: [0] * (n - 1) + [1]), ValueError, "after the first 0", "must be 0"),
+    (drawing(lambda n: [1, 1]), ValueError, "a row of 2 tokens without END (0)"),
+    (drawing(lambda n: [1.0, 0.0]), ValueError, "an int64 tensor (n, length), got torch.float32"),
+    (drawing(lambda n: [-1, 0]), ValueError, "must return tokens from 0 to 24, got -1 to 0"),
+    (drawing(lambda n: [25, 0]), ValueError, "must return tokens from 0 to 24, got 0 to 25"),
+    (broken(lambda v: v.long()), ValueError, "log_prob", "floating-point numbers, got torch.int64"),
+    (broken(lambda v: v[:, None]), ValueError, "log_prob", "shape (8,), got (8, 1)"),
+    (broken(lambda v: v * math.nan), ValueError, "log_prob(tokens) returned NaN", "-inf"),
+    (broken(lambda v: v + 100), ValueError, "a probability is at most 0", "log_softmax"),
+    (broken(lambda v: 0.5), ValueError, "shape (8,), got float"),
+    (judged_by(pairs), ValueError, "discriminator(tokens)", "shape (8,), got (8, 5, 2)"),
+    (judged_by(nn.Identity), ValueError, "discriminator Identity has no parameters to train"),
+    ({"objective": lambda batch: batch.real.log_prob}, ValueError, "scalar tensor, got (16,)"),
+]
+
+
+@pytest.mark.parametrize("row", FITS, ids=lambda row: row[2])
+def test_fit_refuses_bad_input_and_stays_unfitted(row):
+    given, error, *words = row
+    X, settings = (NAMES, given) if isinstance(given, dict) else (given, {})
+    gan = tiny(**settings)
+    assert_refused(lambda: gan.fit(X), error, words)
+    assert not [key for key in vars(gan) if key.endswith("_")]
+
+
+WEIGHTS = [
+    ([1], "one number for each of the 2 sequences, got shape (1,)"),
+    ([1, -2], "finite, not negative and not all 0, got -2.0"),
+    ([1, math.nan], "got nan"),
+    ([0, 0], "got only zeros"),
+]
+
+
+@pytest.mark.parametrize("weights, words", WEIGHTS)
+def test_bad_weights_are_refused_by_name(fitted, weights, words):
+    for call in (tiny().fit, fitted.score):
+        told = ("sample_weight must", words)
+        assert_refused(lambda call=call: call(["a", "b"], sample_weight=weights), ValueError, told)
+
+
+def test_warm_start_refuses_symbols_it_has_no_token_for():
+    gan = tiny(warm_start=True).fit(NAMES)
+    told = ("not in the vocabulary: ['7']", "pass vocabulary=")
+    assert_refused(lambda: gan.fit(["ann7", "a"]), ValueError, told)
+    told = ("X must hold strings, like the data of the previous fit", "('a',)")
+    assert_refused(lambda: gan.fit([("a",), ("n",)]), TypeError, told)
+
+
+# Drawing and scoring
+
+SAMPLES = [
+    (dict(n_samples=0), ValueError, "n_samples == 0, must be >= 1"),
+    (dict(n_samples=2.5), TypeError, "n_samples must be an instance of int"),
+    (dict(max_len=0), ValueError, "max_len == 0, must be >= 1"),
+    (dict(max_len=3, min_len=4), ValueError, "max_len must be at least min_len=4, got 3"),
+    (dict(min_len=-1), ValueError, "min_len == -1, must be >= 0"),
+    (dict(max_len=3, prefix="anna"), ValueError, "max_len=3 is shorter than the prefix of 4"),
+    (dict(prefix="ä"), ValueError, "prefix holds symbols", "['ä']"),
+    (dict(prefix=["a"]), TypeError, "prefix must be a str, like the data of fit, got ['a']"),
+    (dict(temperature=0), ValueError, "temperature == 0, must be > 0"),
+    (dict(temperature="hot"), TypeError, "temperature must be an instance of"),
+    (dict(random_state="x"), ValueError, "'x' cannot be used to seed"),
+    (dict(colour="red"), TypeError, "no constraint ['colour']", "prefix", "temperature"),
+]
+
+
+@pytest.mark.parametrize("arguments, error, words", [(a, e, w) for a, e, *w in SAMPLES])
+def test_sampling_refuses_bad_arguments(fitted, arguments, error, words):
+    for model in (fitted, fitted.distribution_):
+        assert_refused(lambda model=model: model.sample(**arguments), error, words)
+        assert_refused(lambda model=model: model.sample_counts(**arguments), error, words)
+
+
+@pytest.mark.parametrize("arguments", [{"prefix": "a"}, {"temperature": 0.5}, {"min_len": 1}])
+def test_constraints_on_a_generator_without_step_name_what_is_missing(arguments):
+    model = SequenceDistribution(NoStep(4), "abc", 5)
+    ((name, value),) = arguments.items()
+    words = (f"{name}={value!r} needs", "NoStep", "step(tokens, state)", "Autoregressive")
+    assert_refused(lambda: model.sample(**arguments), ValueError, words)
+
+
+def test_too_few_distinct_sequences_say_how_many_there_are():
+    model = SequenceDistribution(Bigram(2), "a", 2)
+    words = ("distinct=True", "found 3", "n_samples=9", "ask for fewer", "temperature")
+    assert_refused(lambda: model.sample(9, distinct=True, random_state=0), ValueError, words)
+
+
+SCORES = [
+    (["ann4"], ValueError, "['4']", "pass vocabulary=", "handle_unknown='neg_inf'"),
+    ("anna", TypeError, "got the bare string 'anna'", "pass [X]"),
+    ([], ValueError, "X is empty", "pass at least one"),
+    ([None], TypeError, "X[0] is None"),
+    ([("a", "n")], TypeError, "X must hold strings, like the data of fit, got ('a', 'n')"),
+]
+
+
+@pytest.mark.parametrize("method", ["score_samples", "score", "perplexity", "discriminate"])
+@pytest.mark.parametrize("X, error, words", [(X, e, w) for X, e, *w in SCORES])
+def test_scores_refuse_bad_sequences(fitted, method, X, error, words):
+    assert_refused(lambda: getattr(fitted, method)(X), error, words)
+
+
+def test_without_a_discriminator_nothing_is_discriminated():
+    gan = tiny(objective="mle").fit(NAMES)
+    words = ("objective='mle' trains no discriminator", "'pooled'")
+    assert_refused(lambda: gan.discriminate(NAMES), ValueError, words)
+
+
+# Everything else
+
+PAIR = (["a", "b"], ["a", "c"])
+AB = ["a", "b"] * 9
+
+
+def no_figure():
+    """One axis too many."""
+    axes = np.empty(2, dtype=object)
+    return TrainingDisplay(curves={"a": np.ones((1, 2))}).plot(axes)
+
+
+CALLS = [
+    (lambda: SequenceDistribution(nn.Linear(2, 2), "a", 5), TypeError, "log_prob and sample"),
+    (lambda: SequenceDistribution(Bigram, "a", 5), TypeError, "generator must have", "Bigram"),
+    (lambda: SequenceDistribution(Bigram(3), "aa", 5), ValueError, "the same symbol twice"),
+    (lambda: SequenceDistribution(Bigram(3), "ab", 0), ValueError, "max_len == 0, must be >= 1"),
+    (lambda: Vocabulary("aba"), ValueError, "same symbol twice", "give every symbol once"),
+    (lambda: Vocabulary(["a", "bc"]), ValueError, "single characters, got ['bc']"),
+    (lambda: Mixture([]), ValueError, "at least one module", "got 0 generators"),
+    (lambda: Mixture([Bigram(3)] * 2, [1, 2, 3]), ValueError, "got 2 generators", "[1, 2, 3]"),
+    (lambda: Mixture([Bigram(3)] * 2, 0.5), ValueError, "one number for each", "weights=0.5"),
+    (lambda: Mixture([Bigram(3)] * 2, [2, -1]), ValueError, "weights must", "[2, -1]", "pass None"),
+    (lambda: Mixture([Bigram(3)] * 2, [0, 0]), ValueError, "weights must be", "not all 0"),
+    (lambda: Mixture([Bigram(3)] * 2, [1, math.nan]), ValueError, "weights must be finite", "nan"),
+    (lambda: Mixture([Bigram(3)] * 2, [1, math.inf]), ValueError, "weights must be finite", "inf"),
+    (lambda: Mixture([nn.Linear(2, 2)]), TypeError, "generators holds a Linear", "generator_ of"),
+    (lambda: Mixture([LSTMDiscriminator(3)]), TypeError, "generators holds a LSTMDiscriminator"),
+    (lambda: Mixture([Bigram]), TypeError, "generators holds a type", "generator_ of a fitted"),
+    (lambda: Mixture([LikelihoodGAN()]), TypeError, "generators holds a LikelihoodGAN"),
+    (lambda: uniqueness("abc"), TypeError, "generated", "pass [generated]"),
+    (lambda: novelty(["a"], [1]), TypeError, "training[0] is 1"),
+    (lambda: coverage(["a"], [("a",)]), TypeError, "held_out must hold strings, like generated"),
+    (lambda: n_gram_divergence([], ["a"]), ValueError, "generated is empty", "pass at least one"),
+    (lambda: hashed_frechet_distance(["a"], []), ValueError, "real is empty"),
+    (lambda: nll(None, []), ValueError, "sequences is empty"),
+    (lambda: nll(3, ["a"]), AttributeError, "score_samples"),
+    (lambda: real_against_real(novelty, []), ValueError, "real is empty"),
+    (lambda: n_gram_divergence(*PAIR, n=0), ValueError, "n == 0, must be >= 1"),
+    (lambda: n_gram_divergence(*PAIR, n=2.0), TypeError, "n must be an instance of int"),
+    (lambda: hashed_frechet_distance(*PAIR, n_features=0), ValueError, "n_features == 0"),
+    (
+        lambda: hashed_frechet_distance(*PAIR, ngram_range=(3, 2)),
+        *(ValueError, "ngram_range must be (shortest, longest)", "got (3, 2)"),
+    ),
+    (lambda: two_sample_auc(*PAIR, cv=1), ValueError, "cv == 1, must be >= 2"),
+    (
+        lambda: two_sample_auc(["a"] * 9, AB, cv=2),
+        *(ValueError, "generated must hold at least cv=2 distinct sequences, got 1", "lower cv"),
+    ),
+    (
+        lambda: two_sample_auc(AB, AB, cv=2, classifier=CountVectorizer()),
+        *(TypeError, "classifier must be", "predict_proba, got CountVectorizer"),
+    ),
+    (lambda: real_against_real(novelty, ["a"]), ValueError, "real must hold at least 2", "got 1"),
+    (lambda: real_against_real(novelty, AB, n_repeats=0), ValueError, "n_repeats == 0"),
+    (
+        lambda: TrainingDisplay.from_histories([]),
+        ValueError,
+        "holds no epochs",
+        "fit the estimator",
+    ),
+    (
+        lambda: TrainingDisplay.from_histories([[{"a": 1}]]),
+        *(ValueError, "columns of the history ['a'], got 'discriminator_loss'"),
+    ),
+    (lambda: LengthDisplay.from_samples([], ["a"]), ValueError, "generated is empty"),
+    (no_figure, ValueError, "axes must hold 1 matplotlib axes, got 2"),
+]
+
+
+@pytest.mark.parametrize("row", CALLS, ids=lambda row: row[2])
+def test_bad_arguments_are_refused_by_name(row):
+    call, error, *words = row
+    assert_refused(call, error, words)
+
+
+@pytest.mark.parametrize("build", [CharLSTM, LSTMDiscriminator])
+@pytest.mark.parametrize(
+    "argument, value",
+    [("hidden_size", 0), ("n_layers", 0), ("dropout", 1.0), ("embedding_size", 0)],
+)
+def test_impossible_sizes_are_refused_by_name(build, argument, value):
+    words = (f"{argument} must be", f"got {value}")
+    assert_refused(lambda: build(5, **{argument: value}), ValueError, words)
