@@ -23,12 +23,12 @@ import numpy as np
 from benchmarks import store
 from benchmarks.alternatives import ALTERNATIVES
 from benchmarks.measures import N_SAMPLES, load_judge, measure
-from benchmarks.ngram import fit_ngram
 from benchmarks.objectives import OBJECTIVES
 from benchmarks.starts import (
     REPORT,
     Tempered,
     fit_and_watch,
+    fit_ngram,
     fit_start,
     go_on,
     load_start,
@@ -135,9 +135,7 @@ def as_in_the_report(split, start, seed, epochs):
 
 def n_gram(split, start, seed, epochs):
     """Fit the interpolated n-gram model."""
-    return {
-        "only": fit_ngram(split.fit, split.weights, vocabulary=split.symbols, random_state=seed)
-    }
+    return {"only": fit_ngram(split.fit, split.weights, vocabulary=split.symbols)}
 
 
 def alternative(name):

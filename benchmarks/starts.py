@@ -1,9 +1,10 @@
-"""Estimators that experiments begin with: maximum-likelihood fits of a split, kept in files.
+"""What experiments begin with: maximum-likelihood fits of a split, kept in files, and n-gram models.
 
 What is made of them is left to the experiments.
 """
 
 import copy
+import math
 
 import joblib
 import torch
@@ -19,6 +20,12 @@ from likelihood_gan import (
     LSTMDiscriminator,
     SequenceDistribution,
 )
+from likelihood_gan.models import NGram
+from likelihood_gan.rows import count_distinct
+from likelihood_gan.validation import check_weighed
+from likelihood_gan.vocabulary import Vocabulary, is_text, sort_symbols
+
+ORDERS = 1, 2, 3, 4, 5, 6, 8, 11, 16  # of n-gram models
 
 REPORT = dict(  # the report's estimator
     generator=CharLSTM,
@@ -48,8 +55,8 @@ class Tempered(Autoregressive, nn.Module):
 
 
 def make_start(split, seed, **parameters):
-    """Return an estimator that is fitted to a split by maximum likelihood, as the defaults do it."""
-    gan = LikelihoodGAN(objective="mle", adversarial_epochs=0, random_state=seed)
+    """Return an estimator of a `CharLSTM` that will be fitted to a split by maximum likelihood."""
+    gan = LikelihoodGAN(CharLSTM, objective="mle", adversarial_epochs=0, random_state=seed)
     gan.set_params(vocabulary=split.symbols, **split.settings)
     return gan.set_params(**parameters)
 
@@ -71,8 +78,22 @@ def load_start(task, seed, k=0, **sizes):
     path = store.STARTS / f"{'-'.join(map(str, parts))}.safetensors"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        _fit_kth(load_split(task, seed), seed, k, sizes).save(path)
+        fit_kth(load_split(task, seed), seed, k, sizes).save(path)
     return LikelihoodGAN.load(path)
+
+
+def fit_kth(split, seed, k, sizes):
+    """Fit the k-th start of a seed; see `load_start`."""
+    sizes = {f"generator__{name}": size for name, size in sizes.items()}
+    if k == 0:
+        return fit_start(split, seed, **sizes)
+    gan = make_start(split, seed, **sizes)
+    arguments = gan.generator_params
+    rng = torch.Generator().manual_seed(1000 * k + seed)
+    generator = CharLSTM(len(split.symbols) + 1, rng=rng, **(arguments or {}))
+    gan.set_params(generator=generator, generator_params=None)
+    gan.fit(split.fit, sample_weight=split.weights)
+    return gan.set_params(generator=CharLSTM, generator_params=arguments)
 
 
 def prepare(task, seeds, n_jobs):
@@ -81,6 +102,39 @@ def prepare(task, seeds, n_jobs):
     jobs = [joblib.delayed(load_start)(task, seed) for seed in seeds]
     for _ in tqdm(parallel(jobs), total=len(jobs), desc="starts", disable=not jobs):
         pass
+
+
+def fit_ngram(sequences, weights=None, *, vocabulary=None, order=None, watch=None):
+    """Count sequences with the package's n-gram model.
+
+    Without `order`, longer contexts are tried until the likelihood of each sequence under the counts
+    of the others is no better: that needs no held-out part. `watch` is called with each model, as a
+    callback of `LikelihoodGAN` is.
+
+    Returns
+    -------
+    SequenceDistribution
+    """
+    sequences, weights = check_weighed(sequences, weights)
+    symbols = set().union(*sequences) if vocabulary is None else vocabulary
+    known = Vocabulary(sort_symbols(symbols), is_text(sequences))
+    tokens = known.encode_rows(sequences)
+    first, weights = count_distinct(tokens, weights)
+    tokens, weights = tokens[first], torch.from_numpy(weights)
+    best, lowest = None, math.inf
+    for n in ORDERS if order is None else [order]:
+        model = NGram(known.n_tokens, n)
+        model.count(tokens, weights)
+        distribution = SequenceDistribution(model, known, tokens.shape[1] - 1)
+        with torch.no_grad():  # a new module is in training mode, and leaves the row itself out
+            nats = -float(weights @ model.log_prob(tokens) / weights.sum())
+        model.eval()
+        if nats >= lowest:
+            break
+        best, lowest = distribution, nats
+        if watch is not None and watch(distribution, []):
+            break
+    return best
 
 
 def with_generator(gan, generator):
@@ -122,16 +176,3 @@ def fit_and_watch(gan, sequences, weights=None):
 
     gan.set_params(callbacks=[watch]).fit(sequences, sample_weight=weights)
     return gan.set_params(callbacks=None), last[0]
-
-
-def _fit_kth(split, seed, k, sizes):
-    sizes = {f"generator__{name}": size for name, size in sizes.items()}
-    if k == 0:
-        return fit_start(split, seed, **sizes)
-    gan = make_start(split, seed, **sizes)
-    arguments = gan.generator_params
-    rng = torch.Generator().manual_seed(1000 * k + seed)
-    generator = CharLSTM(len(split.symbols) + 1, rng=rng, **(arguments or {}))
-    gan.set_params(generator=generator, generator_params=None)
-    gan.fit(split.fit, sample_weight=split.weights)
-    return gan.set_params(generator=None, generator_params=arguments)

@@ -1,4 +1,4 @@
-"""The data of the benchmarks: names, census, words, smiles; one seeded split each.
+"""The data of the benchmarks: names, census, words, molecules; one seeded split each.
 
 Nothing of it is in the package: words and molecules are in packages that the extra `benchmarks` names
 or that are downloaded once. What is fitted to them is left to the experiments.
@@ -47,6 +47,15 @@ class Split:
         """The distinct test sequences that are not among those to fit."""
         return sorted(set(self.test) - set(self.fit))
 
+    def hold_out(self, seed):
+        """Return weights for training and for scoring: a ninth of the sequences, or a tenth of the people."""
+        rng = np.random.default_rng(seed)
+        if self.weights is None:
+            held_out = (rng.permutation(len(self.fit)) < len(self.fit) // 9).astype(float)
+            return 1 - held_out, held_out
+        training = rng.binomial(self.weights.astype(int), 0.9)
+        return training, self.weights - training
+
 
 def names(seed):
     """Kantrowitz names, lower-cased, letters only, at most 9: 7,401 distinct; a tenth to test."""
@@ -69,9 +78,23 @@ def census(seed):
     return Split(drawn, test, counts[counts > 0].astype(float), truth, settings=settings)
 
 
+def first_names(seed):
+    """The 5,163 first names of the package, each once; a tenth to test.
+
+    The package's examples use them, but nothing of the defaults was chosen by them.
+    """
+    return _split(load_first_names(), seed)
+
+
 def words(seed):
     """50,000 of the 234,450 words of Webster's Second International; a tenth to test."""
     return _split(random.Random(seed).sample(web2_words(), 50_000), seed)
+
+
+def words100k(seed):
+    """100,000 of the same words, and 5,000 others to test."""
+    drawn = random.Random(seed).sample(web2_words(), 105_000)
+    return Split(drawn[:100_000], drawn[100_000:])
 
 
 def smiles(seed):
@@ -87,7 +110,7 @@ def smiles(seed):
     return Split(drawn[:20_000], drawn[20_000:], valid=valid, max_len=70)
 
 
-TASKS = {task.__name__: task for task in (names, census, words, smiles)}
+TASKS = {t.__name__: t for t in (names, census, words, smiles, words100k, first_names)}
 
 
 @functools.lru_cache(maxsize=1)

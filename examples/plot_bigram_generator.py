@@ -19,7 +19,6 @@ from likelihood_gan.checks import check_generator
 N_SONGS = 1000
 EPOCHS = 20
 
-torch.set_num_threads(1)  # small models gain nothing from more
 NEXT = {  # from a chord, or the start, to the next one, or the end
     "start": {"I": 0.7, "vi": 0.3},
     "I": {"IV": 0.4, "V": 0.3, "vi": 0.3},

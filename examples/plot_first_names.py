@@ -2,28 +2,25 @@
 Which names might there have been?
 ==================================
 
-5,163 American first names teach a small LSTM to spell. It is pretrained by maximum likelihood,
-then trained against a discriminator, and the epoch that predicts held-out names best is kept.
-What comes out is a distribution: it writes new names, and it says how likely any word is.
+5,163 American first names teach the default to spell: an LSTM that corrects an n-gram model. It is
+trained by maximum likelihood, then against a discriminator, and the epoch that predicts held-out names
+best is kept. What comes out is a distribution: it writes new names, and it says how likely any word is.
 """
-
-import torch
 
 from likelihood_gan import LikelihoodGAN
 from likelihood_gan.datasets import load_first_names
 
 # The first two are the defaults; the last keeps every name of the list.
 PRETRAIN_EPOCHS = 40
-EPOCHS = 10
+EPOCHS = 1
 EVERY = 1
 
-torch.set_num_threads(1)  # small models gain nothing from more
 names = load_first_names()[::EVERY]
 gan = LikelihoodGAN(
     pretrain_epochs=PRETRAIN_EPOCHS, adversarial_epochs=EPOCHS, verbose=5, random_state=0
 ).fit(names)
-held_out = gan.history_[gan.best_epoch_ - 1]["validation_nll"]
-print(f"kept epoch {gan.best_epoch_} of {gan.n_iter_}: {held_out:.2f} nats per held-out name")
+nats = {record["epoch"]: record["validation_nll"] for record in gan.history_}  # of held-out names
+print(f"{nats[0]:.2f} nats by counts alone, {nats[gan.best_epoch_]:.2f} in the epoch that is kept")
 
 
 # %%
@@ -53,5 +50,5 @@ for word, score in zip(words, gan.score_samples(words), strict=True):
 
 # %%
 # Perplexity: among how many equally likely letters would the model hesitate as long? Of 27, which
-# know nothing, these are left on the list itself.
+# know nothing, these are left on the list itself, whose names it has counted.
 print(f"\nperplexity {gan.perplexity(names):.2f} per symbol of 27")

@@ -9,10 +9,9 @@ objective weighs real names by their probability. (The whole of it is `benchmark
 import statistics
 
 import joblib
-import torch
 from sklearn.base import clone
 
-from likelihood_gan import LikelihoodGAN
+from likelihood_gan import CharLSTM, LikelihoodGAN
 from likelihood_gan.datasets import load_first_names
 from likelihood_gan.displays import DiscriminatorDisplay, LengthDisplay, TrainingDisplay
 
@@ -21,6 +20,7 @@ EPOCHS = 25
 
 names = [name for name in load_first_names() if len(name) <= 9]
 gan = LikelihoodGAN(
+    CharLSTM,
     objective="importance",  # the report's: Equation 4
     generator_params={"hidden_size": 8, "dropout": 0.0},
     discriminator_params={"hidden_size": 8},
@@ -31,7 +31,6 @@ gan = LikelihoodGAN(
     discriminator_learning_rate={1: 0.02, 6: 0.002},
     early_stopping=False,
 )
-torch.set_num_threads(1)  # small models gain nothing from more
 fits = [joblib.delayed(clone(gan).set_params(random_state=i).fit)(names) for i in range(N_RUNS)]
 runs = joblib.Parallel(n_jobs=2)(fits)
 histories = [fitted.history_ for fitted in runs]

@@ -8,18 +8,16 @@ Any scikit-learn pipeline over sequences can be the classifier, so a feature is 
 
 import random
 
-import torch
 from sklearn.feature_extraction import DictVectorizer
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import FunctionTransformer
 
-from likelihood_gan import LikelihoodGAN, Refined
+from likelihood_gan import CharLSTM, LikelihoodGAN, Refined
 from likelihood_gan.ngrams import NGramHasher
 
 N_WORDS = 4000
-torch.set_num_threads(1)
 
 
 def write(depth=0):
@@ -38,10 +36,12 @@ def brackets(words):
 random.seed(0)
 corpus = sorted({word for word in (write() for _ in range(N_WORDS)) if 3 < len(word) < 30})
 gan = LikelihoodGAN(
+    CharLSTM,
     generator_params={"hidden_size": 24},
     objective="mle",
     pretrain_epochs=15,
-    pretrain_learning_rate=0.02,
+    pretrain_learning_rate=0.01,
+    batch_size=32,
     adversarial_epochs=0,
     random_state=0,
 ).fit(corpus)

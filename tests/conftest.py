@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from likelihood_gan import LikelihoodGAN
+from likelihood_gan import CharLSTM, LikelihoodGAN, corpus
 
 # Two threads are slower than one on a busy machine, and the numbers differ in the last digit.
 torch.set_num_threads(1)
@@ -21,6 +21,7 @@ NAMES = TEXT.split()
 def tiny(**changes):
     """Build an estimator that fits in a fraction of a second."""
     settings = dict(
+        generator=CharLSTM,
         generator_params={"hidden_size": 8},
         discriminator_params={"hidden_size": 8},
         pretrain_epochs=2,
@@ -30,6 +31,23 @@ def tiny(**changes):
         random_state=0,
     )
     return LikelihoodGAN(**(settings | changes))
+
+
+STEPS_PER_EPOCH = corpus.STEPS_PER_EPOCH
+
+
+@pytest.fixture(scope="session", autouse=True)
+def short_epochs():
+    """Let an epoch of few sequences have few batches: fifty would teach no test more than one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(corpus, "STEPS_PER_EPOCH", (1, 1000))
+        yield
+
+
+@pytest.fixture
+def real_epochs(monkeypatch):
+    """Epochs as they are for users."""
+    monkeypatch.setattr(corpus, "STEPS_PER_EPOCH", STEPS_PER_EPOCH)
 
 
 @pytest.fixture(scope="session")

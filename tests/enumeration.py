@@ -14,6 +14,14 @@ def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
+def stirred(model, seed=0):
+    """Move all weights by a random amount, in place: a fresh model may begin as something simple."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.3 * torch.randn(parameter.shape, generator=seeded(seed))
+    return model
+
+
 def all_rows(n_tokens, width):
     """List every ended row of at most `width` tokens and every unfinished one of `width`."""
     rows = []

@@ -176,11 +176,8 @@ class Known(ClassifierMixin, BaseEstimator):
 
 
 def known(function=true_logit, **params):
-    """Refine P with a classifier that knows the ratio; what was held out is exactly P_STAR."""
-    taught = [word for word in WORDS if len(word) == 4]  # something to learn from
-    weights = [*P_STAR, *np.full(len(taught), 1e-9)]
-    params = {"Cs": None} | params
-    return refine(Listed(held_out=SHORT), [*SHORT, *taught], Known(function), weights, **params)
+    """Refine P with a classifier that knows the ratio; the data are exactly P_STAR."""
+    return refine(Listed(), SHORT, Known(function), P_STAR, **({"Cs": None} | params))
 
 
 class Recorder(Known):

@@ -13,7 +13,7 @@ from conftest import NAMES, tiny
 from enumeration import Bigram, all_rows
 
 from benchmarks import compare, measures, objectives, starts, store, tasks
-from likelihood_gan import LikelihoodGAN, SequenceDistribution
+from likelihood_gan import CharLSTM, LikelihoodGAN, SequenceDistribution
 from likelihood_gan.objectives import Pooled
 
 pytestmark = pytest.mark.slow
@@ -74,7 +74,7 @@ def test_a_start_is_trained_once_and_an_objective_goes_on_from_it(small):
     before = start.score_samples(NAMES)
     models = compare.SETTINGS["pooled-kl"](split, start, 0, 2)
     phases = [record["phase"] for record in models["kept"].history_]
-    assert phases == ["discriminator"] * 5 + ["adversarial"] * 2
+    assert phases == ["discriminator"] * start.discriminator_pretrain_epochs + ["adversarial"] * 2
     assert (models["last"].score_samples(NAMES) != before).any()
     np.testing.assert_array_equal(start.score_samples(NAMES), before)
     again = starts.load_start("small", 0)
@@ -180,9 +180,7 @@ def test_alternatives_see_a_weighted_list_as_repeated(monkeypatch):
 
 def test_the_start_is_the_estimators_own_maximum_likelihood():
     split = tasks.Split(NAMES, NAMES, settings=SETTINGS)
-    plain = dict(
-        objective="mle", adversarial_epochs=0, batch_size=128, discriminator_pretrain_epochs=5
-    )
+    plain = dict(generator=CharLSTM, objective="mle", adversarial_epochs=0, batch_size=128)
     same = tiny(**(SETTINGS | plain)).fit(NAMES)
     np.testing.assert_array_equal(
         starts.fit_start(split, 0).score_samples(NAMES), same.score_samples(NAMES)

@@ -1,13 +1,16 @@
-"""An epoch is a draw from the empirical distribution."""
+"""An epoch is a draw from the empirical distribution, and a part of the data can be held out."""
 
 import math
 
 import numpy as np
 import pytest
 import torch
+from conftest import STEPS_PER_EPOCH
 from enumeration import seeded
+from hypothesis import given
+from hypothesis import strategies as st
 
-from likelihood_gan.corpus import Corpus, count_distinct
+from likelihood_gan.corpus import STEPS_WITH_SAMPLES, Corpus, hold_out
 
 ROWS = torch.tensor([[1, 0, 0], [1, 2, 0], [2, 0, 0], [2, 2, 0]])
 
@@ -58,13 +61,6 @@ def test_log_frequency_of_any_row_whatever_its_padding():
     assert unfinished.item() == -math.inf
 
 
-def test_equal_rows_are_counted():
-    rows = torch.tensor([[2, 0], [1, 0], [2, 0], [1, 2]])
-    first, weights = count_distinct(rows, np.array([1.0, 2.0, 0.5, 4.0]))
-    assert rows[first].tolist() == [[1, 0], [1, 2], [2, 0]]  # whatever their order was
-    assert weights.tolist() == [2.0, 4.0, 1.5]
-
-
 def test_a_row_that_is_wider_than_the_corpus_is_not_in_it():
     corpus = Corpus(ROWS, torch.ones(4))
     found = corpus.log_frequency_of(torch.tensor([[1, 2, 0, 0, 0], [1, 2, 1, 2, 0]]))
@@ -84,3 +80,86 @@ def test_batches_by_length_hold_the_same_rows_and_less_padding():
     assert means != sorted(means)  # the batches come in random order
     again = list(corpus.epoch(20, seeded(), by_length=True))
     assert all(torch.equal(a, b) for a, b in zip(sorted_, again, strict=True))
+
+
+# The length of an epoch
+
+
+FEWEST, MOST = STEPS_PER_EPOCH
+
+
+@pytest.mark.parametrize("by_length", [True, False])
+@pytest.mark.parametrize(
+    "n, n_batches", [(1, FEWEST), (12, FEWEST), (4 * FEWEST + 40, FEWEST + 10), (5 * MOST, MOST)]
+)
+def test_an_epoch_has_neither_too_few_nor_too_many_batches(n, n_batches, by_length, real_epochs):
+    batch_size = 4
+    rows = torch.arange(1, n + 1)[:, None] * torch.tensor([[1, 0]])
+    corpus = Corpus(rows, torch.arange(1, n + 1).double())
+    drawn_rows = torch.cat(list(corpus.epoch(batch_size, seeded(), by_length=by_length)))
+    most = MOST if by_length else STEPS_WITH_SAMPLES
+    assert len(drawn_rows) == min(n_batches, most) * batch_size
+    shares = corpus.log_frequency.exp() * len(drawn_rows)
+    assert ((torch.bincount(drawn_rows, minlength=n) - shares).abs() < 1.001).all()
+
+
+# What is held out
+
+
+def held_out(weights, fraction, seed=0):
+    weights = np.array(weights, dtype=float)
+    training, held = hold_out(weights, fraction, np.random.RandomState(seed))
+    assert (training >= 0).all() and (held >= 0).all()
+    np.testing.assert_allclose(training + held, weights)
+    return training, held
+
+
+@given(
+    st.lists(st.one_of(st.integers(1, 30), st.floats(0.01, 30)), min_size=2, max_size=30),
+    st.floats(0.01, 0.5),
+    st.integers(0, 9),
+)
+def test_what_is_held_out_and_what_is_trained_on_are_all_and_neither_is_nothing(
+    weights, fraction, seed
+):
+    training, held = held_out(weights, fraction, seed)
+    assert training.any() and held.any()
+    np.testing.assert_array_equal(held_out(weights, fraction, seed)[1], held)
+
+
+@pytest.mark.parametrize("weights", [np.ones(50), [1.0] * 49 + [20.0]])
+def test_of_data_that_do_not_repeat_themselves_distinct_sequences_are_held_out(weights):
+    training, held = held_out(weights, 0.1)
+    assert ((training == 0) != (held == 0)).all()
+    assert (held > 0).sum() == 5
+    assert (held_out(weights, 0.1, seed=1)[1] != held).any()
+
+
+@pytest.mark.parametrize("unit", [1.0, 1 / 1024])
+def test_of_data_that_repeat_themselves_the_share_is_held_out_of_every_sequence(unit):
+    counts = np.array([1.0, 2, 43, 357, 600])
+    _, held = held_out(counts * unit, 0.1)
+    assert (np.abs(held / unit - counts / 10) < 1).all()
+    np.testing.assert_array_equal(held, np.round(held / unit) * unit)
+    np.testing.assert_array_equal(held / unit, held_out(counts, 0.1)[1])
+
+
+def test_every_occurrence_is_held_out_as_likely_as_any_other():
+    counts = np.array([1.0, 2, 43, 357, 600])
+    draws = np.array([held_out(counts, 0.1, seed)[1] for seed in range(400)])
+    p = counts / 10 - np.floor(counts / 10)  # that one more than the whole number is held out
+    error = np.sqrt(p * (1 - p) / len(draws))
+    assert (np.abs(draws.mean(0) - counts / 10) <= 4 * error).all()
+
+
+def test_a_billion_occurrences_are_no_problem_and_something_is_left():
+    for counts in ([6e8, 6e8], [0.6, 0.4, 1e-10], [1e20, 1e20]):
+        training, held = held_out(counts, 0.1)
+        np.testing.assert_allclose(held.sum() / np.sum(counts), 0.1)
+    training, held = held_out([2.0], 0.8)
+    assert (training, held) == ([1.0], [1.0])
+
+
+def test_nothing_is_held_out_if_nothing_is_asked_for():
+    training, held = held_out([1, 2, 3], 0)
+    assert training.tolist() == [1, 2, 3] and not held.any()

@@ -17,8 +17,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from likelihood_gan import CharLSTM, Refined, SequenceDistribution
-from likelihood_gan.models import Mixture
+from likelihood_gan.models import Mixture, NGram
 from likelihood_gan.ngrams import NGramHasher
+from likelihood_gan.vocabulary import Vocabulary
 
 SYMBOLS = sorted(set("".join(NAMES)))
 N_TOKENS = len(SYMBOLS) + 1
@@ -26,6 +27,13 @@ N_TOKENS = len(SYMBOLS) + 1
 
 def distribution():
     return SequenceDistribution(Bigram(N_TOKENS), SYMBOLS, max_len=4)
+
+
+def ngrams():
+    model = NGram(N_TOKENS, order=3)
+    tokens = Vocabulary(SYMBOLS).encode_rows(NAMES)
+    model.count(tokens, torch.ones(len(tokens)))
+    return SequenceDistribution(model.eval(), SYMBOLS, max_len=4)
 
 
 def mixture():
@@ -60,11 +68,13 @@ class Row:
 TABLE = {
     "gan": Row(tiny),
     "mle": Row(lambda: tiny(objective="mle")),
+    "counting": Row(lambda: tiny(generator=None)),
     "custom generator": Row(
         lambda: tiny(generator=Bigram, generator_params=None), {"generator": Bigram}
     ),
     "distribution": Row(distribution, {"generator": Bigram}),
     "distribution of a mixture": Row(mixture),
+    "n-grams": Row(ngrams),
     "refined": Row(lambda: refined(tiny(early_stopping=False))),
     "refined with what is held out": Row(lambda: refined(tiny(validation_fraction=0.5))),
     "refined frozen": Row(lambda: refined(frozen())),
@@ -144,8 +154,10 @@ def test_a_weight_of_zero_leaves_a_sequence_out(learner):
     same(made(learner, NAMES, [float(name in kept) for name in NAMES]), made(learner, kept))
 
 
-def test_weights_have_no_unit(learner, learned):
-    same(made(learner, NAMES, np.full(len(NAMES), 8.0)), learned)
+def test_shares_have_no_unit(learner, learned):
+    same(made(learner, NAMES, np.full(len(NAMES), 1 / 8)), learned)
+    shares = np.arange(1, len(NAMES) + 1) / 64
+    same(made(learner, NAMES, shares), made(learner, NAMES, shares / 8))
 
 
 def test_a_fit_leaves_the_parameters_and_the_global_random_state_alone(learner):

@@ -5,7 +5,7 @@ import torch
 from enumeration import Bigram, seeded
 
 from likelihood_gan import LSTMDiscriminator
-from likelihood_gan.corpus import Corpus
+from likelihood_gan.corpus import Corpus, Data
 from likelihood_gan.fitting import Phase, fit_modules
 from likelihood_gan.objectives import MLE
 
@@ -25,9 +25,9 @@ def run(phases, *, validation=CORPUS, patience=3, watchers=(), model=None, judge
     result = fit_modules(
         model,
         judge,
-        CORPUS,
+        Data(CORPUS, CORPUS, validation),
         phases,
-        validation=validation,
+        n_tokens=3,
         patience=patience,
         batch_size=8,
         discriminator_learning_rate=0.01,

@@ -4,14 +4,27 @@ import copy
 
 import pytest
 import torch
-from enumeration import Bigram, NoStep, all_rows, frequencies, seeded
+from enumeration import Bigram, NoStep, all_rows, frequencies, seeded, stirred
+from torch import nn
 
 from likelihood_gan import CharLSTM, LSTMDiscriminator
 from likelihood_gan.checks import check_discriminator
-from likelihood_gan.models import Mixture
+from likelihood_gan.models import Mixture, NGram, Product, ResidualLSTM
 from likelihood_gan.protocols import has_step
 
 N_TOKENS, WIDTH = 4, 4
+
+
+def counted(model):
+    """Let a generator that counts do so: some rows, once and twice."""
+    rows = all_rows(N_TOKENS, WIDTH)
+    rows = rows[rows[:, -1] == 0][::3]
+    model.count(rows, 1.0 + torch.arange(len(rows)) % 2)
+    return model
+
+
+def mixed_kinds():
+    return [NGram(N_TOKENS, 3), CharLSTM(N_TOKENS, 8, dropout=0, rng=seeded())]
 
 
 GENERATORS = {
@@ -22,6 +35,12 @@ GENERATORS = {
     "no step": lambda: NoStep(N_TOKENS),
     "mixture": lambda: Mixture([CharLSTM(N_TOKENS, 8, rng=seeded()), Bigram(N_TOKENS)], [2, 1]),
     "mixture without step": lambda: Mixture([Bigram(N_TOKENS), NoStep(N_TOKENS)]),
+    "mixture that counts": lambda: counted(Mixture(mixed_kinds())),
+    "product": lambda: counted(Product(mixed_kinds(), [0.7, 0.6])),
+    "n-grams": lambda: counted(NGram(N_TOKENS, order=3)),
+    "residual": lambda: counted(
+        stirred(ResidualLSTM(N_TOKENS, 6, dropout=0, order=3, rng=seeded()))
+    ),
 }
 DISCRIMINATORS = {
     "report": lambda: LSTMDiscriminator(N_TOKENS, hidden_size=8, rng=seeded()),
@@ -88,11 +107,16 @@ def test_steps_multiply_to_log_prob(generator):
     from likelihood_gan import Autoregressive
 
     rows = all_rows(N_TOKENS, 3)
-    torch.testing.assert_close(generator.log_prob(rows), Autoregressive.log_prob(generator, rows))
+    by_steps = Autoregressive.log_prob(generator, rows)
+    torch.testing.assert_close(generator.log_prob(rows).float(), by_steps.float())
 
 
 def test_gradient_reaches_every_parameter(generator):
-    generator.log_prob(all_rows(N_TOKENS, 3))[3:9].sum().backward()
+    total = generator.log_prob(all_rows(N_TOKENS, 3))[3:9].sum()
+    if isinstance(generator, NGram):
+        assert not total.requires_grad and not [*generator.parameters()]
+        return
+    total.backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in generator.parameters())
 
 
@@ -102,6 +126,8 @@ def test_copies_are_equal_and_independent(generator):
     before = generator.log_prob(rows)
     for parameter in twin.parameters():
         parameter.data += 1 + torch.arange(parameter.numel()).view_as(parameter)
+    if callable(getattr(twin, "count", None)):
+        twin.count(rows[:1], torch.ones(1))
     assert torch.equal(generator.log_prob(rows), before)
     assert not torch.equal(twin.log_prob(rows), before)
 
@@ -127,14 +153,18 @@ def test_logit_depends_on_every_symbol(discriminator):
         assert discriminator(word) != discriminator(other)
 
 
-@pytest.mark.parametrize("model", [CharLSTM, LSTMDiscriminator])
+@pytest.mark.parametrize("model", [CharLSTM, ResidualLSTM, LSTMDiscriminator])
 def test_weights_come_from_the_given_rng_and_leave_the_global_state_alone(model):
     torch.manual_seed(5)
     state = torch.get_rng_state()
     first, second, third = (model(5, 4, rng=seeded(seed)) for seed in (1, 1, 2))
     assert torch.equal(torch.get_rng_state(), state)
-    assert torch.equal(first.output.weight, second.output.weight)
-    assert not torch.equal(first.output.weight, third.output.weight)
+    weights = [
+        next(part.weight_hh_l0 for part in m.modules() if isinstance(part, nn.LSTM))
+        for m in (first, second, third)
+    ]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
 
 
 def test_initial_weights_have_pytorchs_scale():
@@ -150,12 +180,14 @@ def test_initial_weights_have_pytorchs_scale():
     "build, score",
     [
         (CharLSTM, "log_prob"),
+        (ResidualLSTM, "log_prob"),
         (LSTMDiscriminator, "forward"),
         (lambda *args, **options: Mixture([CharLSTM(*args, **options)]), "log_prob"),
+        (lambda *args, **options: Product([CharLSTM(*args, **options)]), "log_prob"),
     ],
 )
 def test_dropout_acts_in_training_only_and_is_drawn_from_rng(build, score):
-    model, rows = build(N_TOKENS, 16, dropout=0.5, rng=seeded()), all_rows(N_TOKENS, 3)
+    model, rows = stirred(build(N_TOKENS, 16, dropout=0.5, rng=seeded())), all_rows(N_TOKENS, 3)
     score = getattr(model, score)
     first, again, other = (score(rows, rng=seeded(seed)) for seed in (1, 1, 2))
     assert torch.equal(first, again)

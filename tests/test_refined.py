@@ -146,9 +146,13 @@ def test_unknown_symbols_are_handled_as_by_the_estimator():
         strict.score_samples(["ax"])
 
 
-@pytest.mark.parametrize("estimator", [distribution(WRONG), held(WRONG, X, max_len=None)])
-def test_what_lies_behind_max_len_does_not_count(estimator):
-    refined = refine(estimator, [*X, "abcabcabc"])
+@pytest.mark.parametrize(
+    "make",
+    [lambda: distribution(WRONG), lambda: held(WRONG, X, max_len=None)],
+    ids=["given", "found"],
+)
+def test_what_lies_behind_max_len_does_not_count(make):
+    refined = refine(make(), [*X, "abcabcabc"])
     assert refined.max_len_ == WIDTH
     full, longer, longest, other = refined.log_weight(["abcabc", "abcabca", "abcabcc", "abcabb"])
     assert full == longer == longest != other

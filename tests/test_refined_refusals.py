@@ -163,9 +163,10 @@ def test_a_failed_fit_leaves_what_was_fitted_before():
         np.testing.assert_array_equal(refined.score_samples(WORDS), expected)
 
 
-def test_an_estimator_is_not_lost_if_its_first_refinement_fails():
-    refined = small(tiny(objective="mle"), Failing(ValueError("broken")), n_samples=50)
-    with pytest.raises(ValueError, match="broken") as caught:
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_an_estimator_is_not_lost_if_its_first_refinement_fails(error):
+    refined = small(tiny(objective="mle"), Failing(error("broken")), n_samples=50)
+    with pytest.raises(error, match="broken") as caught:
         refined.fit(X)
     assert "refine it alone with FrozenEstimator(estimator_)" in caught.value.__notes__[0]
     alone = tiny(objective="mle").fit(X)

@@ -300,6 +300,7 @@ def test_the_last_step_of_a_pipeline():
 
 
 @pytest.mark.parametrize("backend", ["threading", pytest.param("loky", marks=pytest.mark.slow)])
+@pytest.mark.usefixtures("real_epochs")  # as in the other process
 def test_the_parallel_backend_makes_no_difference(backend):
     # with dropout: it, too, must not draw from a source that threads share
     gan = tiny(vocabulary="ahn", generator_params={"hidden_size": 4, "dropout": 0.5})

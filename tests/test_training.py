@@ -10,7 +10,7 @@ from enumeration import Bigram, NoStep, all_rows, seeded
 from likelihood_gan import CharLSTM, LSTMDiscriminator
 from likelihood_gan.corpus import Corpus
 from likelihood_gan.objectives import MLE, ImportanceSampled, Pooled, Reinforce
-from likelihood_gan.schedules import rate_at
+from likelihood_gan.schedules import Cosine, rate_at
 from likelihood_gan.scoring import evaluating, log_probs, logits
 from likelihood_gan.training import train
 
@@ -225,7 +225,7 @@ def test_real_and_generated_rows_end_in_the_same_way(corpus):
     epochs(2, NoStep(4), corpus, None, discriminator=Judge(4, 4, rng=seeded()))
     for tokens in Judge.seen:
         assert tokens.shape[1] <= corpus.width
-        assert tokens.shape[0] == 32  # real and generated together, in one padded tensor
+        assert len(tokens) == 4 + 16  # the data's rows and generated ones, in one padded tensor
 
 
 def test_same_seed_same_weights_whatever_the_global_state(corpus):
@@ -267,6 +267,54 @@ def test_a_table_may_hold_impossible_symbols(corpus):
     assert records[2]["generator_loss"] < records[0]["generator_loss"]
 
 
+def test_equal_rows_of_a_batch_are_evaluated_once_and_count_as_often_as_they_come(corpus):
+    read, judged, seen = [], [], []
+
+    class Watched(Bigram):
+        def log_prob(self, tokens):
+            read.append(len(tokens))
+            return super().log_prob(tokens)
+
+    class Judge(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.tensor(0.7))
+
+        def forward(self, tokens):
+            judged.append(len(tokens))
+            return self.scale * ((tokens > 0).sum(1) - 1.5)
+
+    model, judge = Watched(4), Judge()
+
+    def objective(batch):
+        real, generated = batch.real, batch.generated
+        seen.append((real.tokens, generated.tokens))
+        expected = Bigram(4).log_prob(real.tokens)
+        torch.testing.assert_close(real.log_prob, expected)
+        torch.testing.assert_close(real.log_frequency, corpus.log_frequency_of(real.tokens))
+        torch.testing.assert_close(real.logits, judge(real.tokens))
+        torch.testing.assert_close(real.length, (real.tokens > 0).sum(1) + 1)  # END, too
+        real.log_prob.mean().backward(retain_graph=True)  # the sum over rows, each with its times
+        by_rows, model.logits.grad = model.logits.grad.clone(), None
+        plain = Bigram(4)
+        plain.log_prob(real.tokens).mean().backward()
+        torch.testing.assert_close(by_rows, plain.logits.grad)
+        return -real.log_prob.mean()
+
+    rates = dict(learning_rate=1e-9, discriminator_learning_rate=1e-9)
+    (record,) = epochs(1, model, corpus, objective, discriminator=judge, **rates)
+    ((real, generated),) = seen
+    assert len(real) == len(generated) == 16
+    assert read == [4]  # the data's four rows
+    assert judged[0] == 4 + 16
+    with torch.no_grad():
+        losses = [
+            torch.nn.functional.softplus(sign * judge(tokens)).mean()
+            for sign, tokens in ((-1, real), (1, generated))
+        ]
+    assert record["discriminator_loss"] == pytest.approx(float(sum(losses)), rel=1e-5)
+
+
 def test_nan_weights_explain_whatever_they_led_to(corpus):
     model = NoStep(4)
     model.logits.data[0] = torch.nan  # torch.multinomial raises RuntimeError
@@ -287,6 +335,17 @@ def test_a_mapping_holds_a_rate_until_the_next(corpus):
         0.002,
         0.002,
     ]
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 40])
+def test_a_cosine_falls_from_the_rate_to_nothing(n):
+    rates = [rate_at(Cosine(0.5, n), epoch) for epoch in range(1, n + 1)]
+    assert rates == sorted(set(rates), reverse=True)
+    for first, last in zip(rates, reversed(rates), strict=True):  # half a cosine is point-symmetric
+        assert first + last == pytest.approx(0.5)
+    # the first and the last epoch lie π / 2n from the ends of half a cosine
+    assert rates[-1] == pytest.approx(0.5 * math.sin(math.pi / (4 * n)) ** 2)
+    assert rates[0] == pytest.approx(0.5 * math.cos(math.pi / (4 * n)) ** 2)
 
 
 @pytest.mark.parametrize("build, score", [(CharLSTM, log_probs), (LSTMDiscriminator, logits)])

@@ -7,8 +7,9 @@ import torch
 from sklearn.utils import check_random_state
 
 from benchmarks.starts import go_on
-from likelihood_gan.corpus import Corpus, count_distinct
+from likelihood_gan.corpus import Corpus
 from likelihood_gan.devices import device_of, torch_rng
+from likelihood_gan.rows import count_distinct
 from likelihood_gan.scoring import evaluating
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from likelihood_gan import protocols
-from likelihood_gan.devices import device_of
+from likelihood_gan.devices import device_of, limited_threads
 from likelihood_gan.protocols import END, call_with_rng, has_step
 from likelihood_gan.sampling import Autoregressive, take_rows
 
@@ -124,7 +124,7 @@ class _Trial:
     def unequal(self, rows: Tensor, expected: Tensor, found: Tensor, why: str) -> str | None:
         """Say which row has two different scores, if one has."""
         tolerance = max(1e-4, 4 * torch.finfo(expected.dtype).eps)
-        differs = ~expected.isclose(found, tolerance, tolerance, equal_nan=True)
+        differs = ~expected.isclose(found.to(expected), tolerance, tolerance, equal_nan=True)
         if not differs.any():
             return None
         i = int(differs.nonzero()[0])
@@ -139,7 +139,8 @@ def _check(laws: Iterable[Law], trial: _Trial) -> None:
     if trial.n_tokens < 2:
         raise ValueError(f"n_tokens must be at least 2 (END and a symbol), got {trial.n_tokens}")
     devices = [trial.device] if trial.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), torch.no_grad():
+    limited = limited_threads(trial.original)
+    with limited, torch.random.fork_rng(devices=devices), torch.no_grad():
         for law in laws:
             name = getattr(law, "__name__", "").strip("_").replace("_", " ")
             try:
@@ -238,6 +239,8 @@ def _a_gradient_reaches_the_parameters(trial: _Trial) -> str | None:
     """
     model = copy.deepcopy(trial.model).train()  # cuDNN's LSTM has no gradient otherwise
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if trial.kind == "log_prob" and not any(True for _ in model.parameters()):
+        return None  # nothing to train
     with torch.enable_grad():
         values = trial.score(trial.rows, model)
         values = values[values.isfinite()]

@@ -5,14 +5,21 @@ What is done with a batch is left to `training`.
 
 from collections.abc import Iterable, Iterator
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
 from likelihood_gan.protocols import END, lengths
+from likelihood_gan.rows import hash_rows, occurrences, repeat_themselves
 
+STEPS_PER_EPOCH = (50, 500)
+"""Fewest and most batches of an epoch: enough for a dozen sequences, bearable for a million."""
+STEPS_WITH_SAMPLES = 150
+"""Most batches of an epoch that draws samples, too: each takes several times as long."""
 BATCHES_PER_POOL = 16
 """Batches whose rows are sorted among each other, if batches are to be of similar length."""
 
@@ -60,12 +67,17 @@ class Corpus:
     ) -> Iterator[Tensor]:
         """Draw an epoch from p̂ in batches of row numbers, of similar length if `by_length`.
 
-        It has as many draws as there are distinct sequences, at least one batch. The draw is
+        It has as many draws as there are distinct sequences, but at least 50 batches and at most
+        500, or 150 if not `by_length`, which is for likelihood alone: so a number of epochs is a
+        number of steps, whatever the size of the data. The draw is
         systematic: a row comes floor(n p̂) or ceil(n p̂) times, so that an epoch over a uniform p̂
-        is a permutation.
+        is a permutation, if it is as long.
         """
         device = self.tokens.device
-        n = max(len(self.tokens), batch_size)
+        fewest, most = STEPS_PER_EPOCH
+        if not by_length:
+            most = max(fewest, min(most, STEPS_WITH_SAMPLES))
+        n = min(max(len(self.tokens), fewest * batch_size), most * batch_size)
         offset = torch.rand((), dtype=torch.float64, device=device, generator=rng)
         points = (torch.arange(n, device=device) + offset) / n
         drawn = torch.searchsorted(self._cumulative, points, right=True)
@@ -88,51 +100,79 @@ class Corpus:
         ended = (tokens == END).any(1)
         tokens = pad(tokens, (0, width - tokens.shape[1]), value=END)
         keys, rows = self._index
-        place = torch.searchsorted(keys, _key(tokens, self.tokens.shape[1]))
+        place = torch.searchsorted(keys, hash_rows(tokens))
         row = rows[place.clamp(max=len(rows) - 1)]
         listed = pad(self.tokens[row], (0, width - self.tokens.shape[1]), value=END)
         return self.log_frequency[row].where(ended & (tokens == listed).all(1), -torch.inf)
 
     @cached_property
     def _index(self) -> tuple[Tensor, Tensor]:
-        keys, rows = _key(self.tokens, self.tokens.shape[1]).sort()
+        keys, rows = hash_rows(self.tokens).sort()
         return keys, rows
 
 
-def count_distinct(tokens: Tensor, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Add up the weights of equal rows: (n, time) and (n,) -> m rows that differ, and their weights.
+class Data(NamedTuple):
+    """All data, and their two parts; nothing may be held out."""
 
-    The rows are given by number, the first of each kind, in lexicographic order: so the order of the
-    data does not matter.
-    """
-    _, first, row = np.unique(tokens.numpy(), axis=0, return_index=True, return_inverse=True)
-    return first, np.bincount(row.reshape(-1), weights=weights)
+    everything: Corpus
+    training: Corpus
+    held_out: Corpus | None
+
+    @classmethod
+    def of(
+        cls,
+        tokens: Tensor,
+        training: NDArray[np.float64],
+        held_out: NDArray[np.float64],
+        device: torch.device,
+    ) -> "Data":
+        """Divide distinct rows by their weights in both parts; see `hold_out`."""
+
+        def part(weights: NDArray[np.float64]) -> Corpus:
+            used = weights > 0
+            return Corpus(tokens[used], torch.from_numpy(weights[used])).to(device)
+
+        both = part(training + held_out)
+        return cls(both, part(training), part(held_out) if held_out.any() else None)
 
 
 def hold_out(
-    n: int, fraction: float, random_state: np.random.RandomState
-) -> tuple[np.ndarray, np.ndarray]:
-    """Choose which of `n` distinct sequences to train on, and which to hold out; none if 0.
+    weights: NDArray[np.float64], fraction: float, random_state: np.random.RandomState
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Divide the weights of distinct sequences: what to train on, and what to hold out.
+
+    Of data that repeat themselves occurrences are held out, since the next sequence is mostly a known
+    one; of others distinct sequences, since it is a new one.
 
     Raises
     ------
     ValueError
-        If there are too few for both.
+        If there is not enough for both.
     """
-    order = random_state.permutation(n)
     if fraction == 0:
-        return order, order[:0]
-    if n < 2:
+        return weights, np.zeros_like(weights)
+    n, order = len(weights), random_state.permutation(len(weights))
+    times = occurrences(weights)
+    if times.sum() < 2:
         raise ValueError(
-            "early_stopping=True holds sequences out, so X must have at least two distinct ones, got "
-            f"n_samples={n}; pass more or set early_stopping=False"
+            "early_stopping=True holds sequences out, so X must have at least two, got n_samples=1; "
+            "pass more or set early_stopping=False"
         )
-    n_held_out = min(max(round(fraction * n), 1), n - 1)
-    return np.sort(order[n_held_out:]), np.sort(order[:n_held_out])
-
-
-def _key(tokens: Tensor, width: int) -> Tensor:
-    """Hash rows to 64 bits, whatever their padding, by their first `width` tokens: (n,)."""
-    rng = torch.Generator().manual_seed(0)
-    factors = torch.randint(2**62, (width,), generator=rng).to(tokens.device)
-    return (tokens[:, :width] * factors).sum(1)  # END is 0, and overflow does no harm
+    if repeat_themselves(weights):
+        # systematic, so that the shares of both parts differ as little as they can
+        wanted = fraction * times[order]
+        drawn = np.floor(wanted)
+        rest = np.floor(np.cumsum(wanted - drawn) + random_state.uniform())
+        drawn += np.diff(rest, prepend=0)
+        most = int(times[order].argmax())
+        if drawn.sum() == 0:
+            drawn[most] = 1
+        drawn = np.minimum(drawn, times[order])
+        if (drawn >= times[order]).all():
+            drawn[most] -= 1
+        held_out = np.zeros(n)
+        held_out[order] = drawn / times[order] * weights[order]
+        return weights - held_out, held_out
+    held = np.zeros(n, dtype=bool)
+    held[order[: min(max(round(fraction * n), 1), n - 1)]] = True
+    return np.where(held, 0.0, weights), np.where(held, weights, 0.0)

@@ -1,15 +1,22 @@
-"""Where to compute, and random numbers there.
+"""Where to compute, random numbers there, and how many threads pay.
 
 What is computed is left to the callers.
 """
 
 import copy
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+
+PARAMETERS_WORTH_THREADS = 2_000_000
+"""Below, a second thread loses more beside another process than it could gain on idle cores."""
+_ENTERING = threading.Lock()
 
 
 def resolve_device(device: str | torch.device | None) -> torch.device:
@@ -40,3 +47,45 @@ def on_cpu(value: Any) -> Any:
     if isinstance(value, nn.Module) and device_of(value).type != "cpu":
         return copy.deepcopy(value).cpu()
     return value
+
+
+@contextmanager
+def limited_threads(*modules: object) -> Iterator[None]:
+    """Compute with one thread if the modules are too small for more; then with as many as before.
+
+    Not for the body of a Python generator: one that is left unfinished would not put the number back.
+    """
+    # `torch.set_num_threads` sets the number of the calling thread, and the one with which every
+    # thread begins that computes for the first time from then on; other threads keep theirs. So
+    # each caller limits and restores itself, and a thread that is new sets back at once with how
+    # many others begin. Meanwhile no caller may ask for its own number, which it may do first here.
+    with _ENTERING:
+        before = torch.get_num_threads()
+    if before == 1 or not _are_small(modules):
+        yield
+        return
+    try:
+        with _ENTERING:
+            torch.set_num_threads(1)
+            new = threading.Thread(target=torch.set_num_threads, args=(before,))
+            with suppress(RuntimeError):  # no thread can be started, as when the interpreter ends
+                new.start()
+                new.join()
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _are_small(modules: tuple[object, ...]) -> bool:
+    """Tell whether all is on the CPU, and has too few parameters for threads to pay.
+
+    None counts for nothing; what computes in another way than a module may be of any size.
+    """
+    size = 0
+    for module in modules:
+        if module is None:
+            continue
+        if not isinstance(module, nn.Module) or device_of(module).type != "cpu":
+            return False
+        size += sum(parameter.numel() for parameter in module.parameters())
+    return size < PARAMETERS_WORTH_THREADS

@@ -192,7 +192,7 @@ class DiscriminatorDisplay:
         share = np.array([counts[s] for s in sequences]) / counts.total()
         log_odds = np.log(share) - estimator.score_samples(sequences)
         optimum = 1 / (1 + np.exp(-log_odds))
-        probability = estimator.discriminate(sequences)
+        probability = estimator.discriminate(sequences, random=False)
         return cls(optimum=optimum, probability=probability, weight=share).plot(ax)
 
     def plot(self, ax: Any = None) -> Self:

@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_scalar
 from torch import Tensor
 
 from likelihood_gan import persistence, prefix_tree
-from likelihood_gan.devices import device_of, on_cpu, torch_rng
+from likelihood_gan.devices import device_of, limited_threads, on_cpu, torch_rng
 from likelihood_gan.protocols import Generator, call_with_rng, checked_sample, has_step
 from likelihood_gan.sampling import Constraints, sample_by_steps
 from likelihood_gan.scoring import ROWS_WORTH_A_TREE, evaluating, score_rows
@@ -251,7 +251,8 @@ class SequenceDistribution(persistence.Savable, DistributionMixin):
             scores: NDArray[np.float64] = score_rows(self.generator, tokens).numpy()
             return scores
 
-        return evaluate(self.vocabulary, X, score, handle_unknown, unknown=-np.inf)
+        with limited_threads(self.generator):
+            return evaluate(self.vocabulary, X, score, handle_unknown, unknown=-np.inf)
 
     def __repr__(self) -> str:
         generator = type(self.generator).__name__
@@ -279,13 +280,13 @@ class SequenceDistribution(persistence.Savable, DistributionMixin):
             index = random_state.permutation(np.repeat(np.arange(len(counts)), counts))
             return [sequences[i] for i in index.tolist()]
         rng = torch_rng(random_state, device)
-        with torch.no_grad(), evaluating(generator):
+        with limited_threads(generator), torch.no_grad(), evaluating(generator):
             if asked.needs_step:
                 tokens = sample_by_steps(generator, n, asked, rng=rng)  # type: ignore[arg-type]
             else:
                 tokens = call_with_rng(generator.sample, n, asked.max_len, rng=rng)
                 checked_sample(tokens, n, asked.max_len, self.vocabulary.n_tokens)
-        return self.vocabulary.decode(tokens)
+            return self.vocabulary.decode(tokens)
 
     def _draw_counts(
         self,
@@ -299,9 +300,9 @@ class SequenceDistribution(persistence.Savable, DistributionMixin):
             return super()._draw_counts(n, max_len, random_state, constraints)
         asked = self._constraints(max_len, constraints)
         rng = torch_rng(random_state, device_of(generator))
-        with evaluating(generator):
+        with limited_threads(generator), evaluating(generator):
             tokens, counts, _ = prefix_tree.sample_counts(generator, n, asked, rng=rng)
-        return self.vocabulary.decode(tokens), counts.cpu().numpy()
+            return self.vocabulary.decode(tokens), counts.cpu().numpy()
 
     def _constraints(self, max_len: int | None, given: dict[str, Any]) -> Constraints:
         """Check what is asked of the samples and turn it into tokens."""

@@ -4,33 +4,32 @@ It translates: sequences to tokens, parameters to modules, seeds to random gener
 to tokens and modules is left to the other files, the use of what was fitted to `distribution`.
 """
 
-import copy
 import functools
 import numbers
 import os
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, check_scalar
 from torch import Tensor, nn
 
 from likelihood_gan import persistence
 from likelihood_gan.callbacks import Callback, PrintEpoch
-from likelihood_gan.corpus import Corpus, count_distinct, hold_out
-from likelihood_gan.devices import on_cpu, resolve_device, torch_rng
+from likelihood_gan.corpus import Data, hold_out
+from likelihood_gan.devices import limited_threads, on_cpu, resolve_device, torch_rng
 from likelihood_gan.distribution import SequenceDistribution, SequenceEstimator, evaluate
-from likelihood_gan.fitting import fit_modules, make_phases, report_interruption
-from likelihood_gan.models import CharLSTM, LSTMDiscriminator
+from likelihood_gan.fitting import Phase, fit_modules, make_phases, report
+from likelihood_gan.models import LSTMDiscriminator, ResidualLSTM
 from likelihood_gan.objectives import Objective, get_objective, is_adversarial
-from likelihood_gan.plugins import ModuleParameters, build_module, try_out
-from likelihood_gan.protocols import GeneratorModule
+from likelihood_gan.plugins import ModuleParameters, try_out
+from likelihood_gan.protocols import GeneratorModule, has_count, has_parameters
+from likelihood_gan.rows import count_distinct, repeat_themselves
 from likelihood_gan.schedules import Schedule, check_schedule
-from likelihood_gan.scoring import judge_rows
+from likelihood_gan.scoring import posterior_logits
 from likelihood_gan.validation import (
     Sequences,
     check_handle_unknown,
@@ -39,8 +38,6 @@ from likelihood_gan.validation import (
     check_weighed,
 )
 from likelihood_gan.vocabulary import Vocabulary, is_text, sort_symbols
-
-_BUNDLED = {"generator": CharLSTM, "discriminator": LSTMDiscriminator}
 
 
 @persistence.bundled
@@ -57,7 +54,9 @@ class LikelihoodGAN(ModuleParameters, SequenceEstimator):
     generator : module, callable or None, default=None
         A `torch.nn.Module` with `log_prob(tokens)` and `sample(n, max_len)` (it is copied, never
         trained in place), or a callable `f(n_tokens, **generator_params)` that builds one;
-        `n_tokens` counts END (0) and every symbol. None is `CharLSTM`.
+        `n_tokens` counts END (0) and every symbol. None is `ResidualLSTM`, an LSTM that corrects an
+        n-gram model. One that learns by counting has a method `count`, see
+        `likelihood_gan.protocols.CountingGenerator`; without parameters, nothing else of it is fitted.
     generator_params : dict or None, default=None
         Keyword arguments for the callable, such as ``{"hidden_size": 256}``; in `set_params` and a
         grid search also ``generator__hidden_size``.
@@ -71,16 +70,17 @@ class LikelihoodGAN(ModuleParameters, SequenceEstimator):
         report's), "balance", "reinforce", "maligan", "mle" (which trains no discriminator), or a
         callable of a batch such as ``objectives.Pooled("js")``; see `likelihood_gan.objectives`.
     pretrain_epochs : int, default=40
-        Maximum-likelihood epochs at the start, on batches of sequences of similar length.
-    discriminator_pretrain_epochs : int, default=5
+        Most maximum-likelihood epochs at the start, on batches of sequences of similar length. An
+        epoch draws as many sequences as there are distinct ones, but 50 batches at least and 500
+        at most (150 where samples are drawn, too): so it is a budget of steps.
+    discriminator_pretrain_epochs : int, default=1
         Epochs that follow, in which only the discriminator learns.
-    adversarial_epochs : int, default=10
+    adversarial_epochs : int, default=1
         Epochs with `objective` after that.
     batch_size : int, default=128
-        Sequences a step. An epoch draws as many sequences as there are distinct ones.
+        Sequences a step.
     pretrain_learning_rate : float, mapping or callable, default=0.005
-        Adam's step size in the maximum-likelihood epochs. A number is followed by a tenth of it
-        in the last quarter of the epochs, which starts from the best weights so far.
+        Adam's step size in the maximum-likelihood epochs. A number falls to 0 along a cosine.
     adversarial_learning_rate : float, mapping or callable, default=0.0005
         The generator's step size in the epochs with `objective`: a number, a mapping such as
         ``{1: 0.02, 6: 0.002}`` (from this epoch of the phase on) or a callable of the epoch.
@@ -97,11 +97,14 @@ class LikelihoodGAN(ModuleParameters, SequenceEstimator):
         What the scores do with symbols that are not in the vocabulary: raise ValueError, or give
         the sequence log-probability -inf.
     early_stopping : bool, default=True
-        Hold out `validation_fraction` of the distinct sequences, keep the epoch with their lowest
-        negative log-likelihood, and end a phase without progress after `n_iter_no_change` epochs.
+        Hold out `validation_fraction` of the data, keep the epoch with their lowest negative
+        log-likelihood, and end a phase without progress after `n_iter_no_change` epochs (not one whose
+        step size still falls). Distinct
+        sequences are held out, since the next one is likely to be new. If the data repeat themselves
+        (by Good's estimate the next one is more likely a known one) occurrences are.
     validation_fraction : float, default=0.1
-        Share of the distinct sequences that is held out.
-    n_iter_no_change : int, default=8
+        Share that is held out.
+    n_iter_no_change : int, default=10
         Epochs without progress that end a phase.
     warm_start : bool, default=False
         Start from the weights of the previous fit instead of fresh ones.
@@ -135,7 +138,9 @@ class LikelihoodGAN(ModuleParameters, SequenceEstimator):
     best_epoch_ : int
         The epoch whose weights were kept.
     held_out_ : list
-        The sequences that early stopping held out.
+        The sequences that early stopping held out, for what is fitted on top, such as `Refined`. It
+        is empty if occurrences were held out, and if the generator counts: in the end it has
+        counted them, too.
 
     References
     ----------
@@ -143,7 +148,6 @@ class LikelihoodGAN(ModuleParameters, SequenceEstimator):
 
     Examples
     --------
-    >>> from likelihood_gan import LikelihoodGAN
     >>> from likelihood_gan.datasets import load_first_names
     >>> gan = LikelihoodGAN(pretrain_epochs=2, adversarial_epochs=1, random_state=0)
     >>> gan.fit(load_first_names()[:500]).sample(3, random_state=0)  # doctest: +SKIP
@@ -159,8 +163,8 @@ class LikelihoodGAN(ModuleParameters, SequenceEstimator):
         discriminator_params: Mapping[str, Any] | None = None,
         objective: str | Objective = "pooled",
         pretrain_epochs: int = 40,
-        discriminator_pretrain_epochs: int = 5,
-        adversarial_epochs: int = 10,
+        discriminator_pretrain_epochs: int = 1,
+        adversarial_epochs: int = 1,
         batch_size: int = 128,
         pretrain_learning_rate: Schedule = 0.005,
         adversarial_learning_rate: Schedule = 0.0005,
@@ -171,7 +175,7 @@ class LikelihoodGAN(ModuleParameters, SequenceEstimator):
         handle_unknown: str = "error",
         early_stopping: bool = True,
         validation_fraction: float = 0.1,
-        n_iter_no_change: int = 8,
+        n_iter_no_change: int = 10,
         warm_start: bool = False,
         callbacks: Sequence[Callback] | None = None,
         device: str | torch.device | None = None,
@@ -203,7 +207,10 @@ class LikelihoodGAN(ModuleParameters, SequenceEstimator):
         self.verbose = verbose
         self.random_state = random_state
 
-    # Fitting
+    _builders: ClassVar[Mapping[str, Any]] = {
+        "generator": ResidualLSTM,
+        "discriminator": LSTMDiscriminator,
+    }
 
     def fit(self, X: Sequences, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
         """Train on sequences.
@@ -227,6 +234,11 @@ class LikelihoodGAN(ModuleParameters, SequenceEstimator):
             If a parameter, the data or a plug-in is not as promised; the estimator is unchanged.
         FloatingPointError
             If training diverged. The estimator then holds the last good epoch, if there was one.
+
+        Warns
+        -----
+        PoorFitWarning
+            If an n-gram model, or the frequencies of the data, explain the held-out data better.
         """
         objective = self._check_parameters()
         sequences, weights = check_weighed(X, sample_weight)
@@ -238,13 +250,8 @@ class LikelihoodGAN(ModuleParameters, SequenceEstimator):
         random_state = check_random_state(self.random_state)
         device = resolve_device(self.device)
         fraction = self.validation_fraction if self.early_stopping else 0.0
-        training, held_out = hold_out(len(first), fraction, random_state)
-
-        def corpus_of(part: NDArray[np.int64]) -> Corpus:
-            return Corpus(tokens[first[part]], torch.from_numpy(shares[part])).to(device)
-
-        corpus = corpus_of(training)
-        validation = corpus_of(held_out) if len(held_out) else None
+        training, held_out = hold_out(shares, fraction, random_state)
+        data = Data.of(tokens[first], training, held_out, device)
         # Weights are drawn on the CPU, so that the device makes no difference to them.
         make = functools.partial(
             self._make_module,
@@ -253,45 +260,46 @@ class LikelihoodGAN(ModuleParameters, SequenceEstimator):
             device=device,
         )
         generator = make("generator")
-        discriminator = make("discriminator") if is_adversarial(objective) else None
+        given = isinstance(self.generator, nn.Module) or self._fitted("distribution_") is not None
+        if self.pretrain_epochs + self.adversarial_epochs == 0 and not given | has_count(generator):
+            raise ValueError(
+                "pretrain_epochs and adversarial_epochs are both 0: nothing would be trained; pass a "
+                "trained module as generator, or train"
+            )
+        judging = is_adversarial(objective) and has_parameters(generator)
+        discriminator = make("discriminator") if judging else None
         rng = torch_rng(random_state, device)
-        try_out(generator, discriminator, corpus, vocabulary.n_tokens, rng)
-
-        distribution = SequenceDistribution(generator, vocabulary, max_len)
-        watching: list[Callback] = list(self.callbacks or [])
-        if self.verbose:
-            watching.insert(0, PrintEpoch(self.verbose))
-        run = fit_modules(
-            generator,
-            discriminator,
-            corpus,
-            make_phases(
-                objective,
-                self.pretrain_epochs,
-                self.discriminator_pretrain_epochs,
-                self.adversarial_epochs,
-                self.pretrain_learning_rate,
-                self.adversarial_learning_rate,
-            ),
-            validation=validation,
-            patience=self.n_iter_no_change,
-            batch_size=int(self.batch_size),
-            discriminator_learning_rate=self.discriminator_learning_rate,
-            precision=self.precision,
-            watchers=[functools.partial(callback, distribution) for callback in watching],
-            rng=rng,
-        )
-        if run.history or not isinstance(run.stopped_by, FloatingPointError):
+        with limited_threads(generator, discriminator):
+            try_out(generator, discriminator, data.training, vocabulary.n_tokens, rng)
+            distribution = SequenceDistribution(generator, vocabulary, max_len)
+            watching: list[Callback] = list(self.callbacks or [])
+            if self.verbose:
+                watching.insert(0, PrintEpoch(self.verbose))
+            run = fit_modules(
+                generator,
+                discriminator,
+                data,
+                self._phases(objective),
+                n_tokens=vocabulary.n_tokens,
+                patience=self.n_iter_no_change,
+                batch_size=int(self.batch_size),
+                discriminator_learning_rate=self.discriminator_learning_rate,
+                precision=self.precision,
+                watchers=[functools.partial(callback, distribution) for callback in watching],
+                rng=rng,
+            )
+        if run.fitted:
             self.distribution_ = distribution
             self.discriminator_ = discriminator
             self.history_ = run.history
-            self.n_iter_ = len(run.history)
+            self.n_iter_ = run.n_epochs
             self.best_epoch_ = run.best_epoch
-            self.held_out_ = [sequences[i] for i in first[held_out]]
+            new_ones = not has_count(generator) and not repeat_themselves(shares)
+            self.held_out_ = [sequences[i] for i in first[held_out > 0]] if new_ones else []
             for module in (generator, discriminator):
                 if module is not None:
                     module.eval()
-        report_interruption(run)
+        report(run)
         return self
 
     # The verbs are those of its distribution
@@ -320,11 +328,23 @@ class LikelihoodGAN(ModuleParameters, SequenceEstimator):
         check_is_fitted(self)
         return self.distribution_.score_samples(X, handle_unknown=self.handle_unknown)
 
-    def discriminate(self, X: Sequences) -> NDArray[np.float64]:
-        """Probability that each sequence is real, given that half are: (n,), float64.
+    def discriminate(self, X: Sequences, *, random: bool = True) -> NDArray[np.float64]:
+        """Probability that each sequence is real, and neither generated nor random: (n,), float64.
 
-        NaN where a symbol is unknown and ``handle_unknown="neg_inf"``: neither the data nor the
-        generator can have written the sequence.
+        All three are equally probable beforehand. The discriminator has met data and samples alone:
+        its logit l estimates log p_data / p there, and says nothing of other sequences. The
+        likelihood p does. Beside q(x) = V^-(length + 1), which draws every symbol and END from all V
+        tokens alike, Bayes' rule gives
+
+            u p / (u p + p + q),   u = exp(l).
+
+        Where q is far below p, this is the discriminator's own sigmoid, 1/2 if it cannot tell data
+        from samples. It is never higher, and near 0 where random symbols explain a sequence better
+        than the generator does, which can be a real one that is like no other.
+
+        ``random=False`` leaves random sequences out: the discriminator's sigmoid, the probability
+        given that half are real and the others generated. Where a symbol is unknown and
+        ``handle_unknown="neg_inf"``, the result is 0, or NaN without `random`.
 
         Raises
         ------
@@ -332,18 +352,22 @@ class LikelihoodGAN(ModuleParameters, SequenceEstimator):
             If the estimator was fitted without a discriminator.
         """
         check_is_fitted(self)
-        discriminator = self.discriminator_
+        discriminator, generator = self.discriminator_, self.generator_
         if discriminator is None:
             raise ValueError(
-                f"objective={self.objective!r} trains no discriminator; fit with an adversarial "
-                "objective such as 'pooled'"
+                "fit has trained no discriminator; it needs an adversarial objective such as 'pooled' "
+                f"and a generator to train, got {self.objective!r} and {type(generator).__name__}"
             )
 
         def judge(tokens: Tensor) -> NDArray[np.float64]:
-            probabilities: NDArray[np.float64] = expit(judge_rows(discriminator, tokens).numpy())
+            n_tokens = self.vocabulary_.n_tokens if random else None
+            logits = posterior_logits(generator, discriminator, tokens, n_tokens)
+            probabilities: NDArray[np.float64] = logits.sigmoid().numpy()
             return probabilities
 
-        return evaluate(self.vocabulary_, X, judge, self.handle_unknown, unknown=np.nan)
+        unknown = 0.0 if random else np.nan
+        with limited_threads(discriminator, generator):
+            return evaluate(self.vocabulary_, X, judge, self.handle_unknown, unknown)
 
     def _draw(self, *arguments: Any) -> list[Any]:
         check_is_fitted(self)
@@ -391,12 +415,6 @@ class LikelihoodGAN(ModuleParameters, SequenceEstimator):
             "verbose": 0,
         }.items():
             check_scalar(getattr(self, name), name, numbers.Integral, min_val=least)
-        given = isinstance(self.generator, nn.Module) or self._fitted("distribution_") is not None
-        if self.pretrain_epochs + self.adversarial_epochs == 0 and not given:
-            raise ValueError(
-                "pretrain_epochs and adversarial_epochs are both 0: nothing would be trained; pass a "
-                "trained module as generator, or train"
-            )
         if self.max_len is not None:
             check_scalar(self.max_len, "max_len", numbers.Integral, min_val=1)
         share: Any = dict(min_val=0, max_val=1, include_boundaries="neither")
@@ -412,9 +430,15 @@ class LikelihoodGAN(ModuleParameters, SequenceEstimator):
                 raise TypeError(f"callbacks must be callables, got {callback!r}")
         return get_objective(self.objective)
 
-    def _fitted(self, name: str) -> Any:
-        """Return an attribute of the previous fit if this one is to start from it, else None."""
-        return getattr(self, name, None) if self.warm_start else None
+    def _phases(self, objective: Objective) -> list[Phase]:
+        return make_phases(
+            objective,
+            self.pretrain_epochs,
+            self.discriminator_pretrain_epochs,
+            self.adversarial_epochs,
+            self.pretrain_learning_rate,
+            self.adversarial_learning_rate,
+        )
 
     def _make_vocabulary(self, sequences: Sequence[Sequence[Hashable]]) -> Vocabulary:
         text = is_text(sequences)
@@ -436,15 +460,3 @@ class LikelihoodGAN(ModuleParameters, SequenceEstimator):
                 "max_len or leave longer sequences out"
             )
         return self.max_len or max(longest, 1)
-
-    def _make_module(
-        self, name: str, n_tokens: int, rng: torch.Generator, device: torch.device
-    ) -> Any:
-        """Build the generator or the discriminator, or copy that of the previous fit."""
-        fitted = self._fitted(name + "_")
-        if fitted is not None:
-            return copy.deepcopy(fitted).to(device)
-        given = getattr(self, name)
-        params = getattr(self, name + "_params") or {}
-        builder = _BUNDLED[name] if given is None else given
-        return build_module(name, builder, params, n_tokens, rng).to(device)

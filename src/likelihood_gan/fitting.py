@@ -4,20 +4,28 @@ The loop itself is `training.train`, one call per phase; what a user passes and 
 the estimator.
 """
 
-import copy
 import numbers
+import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from likelihood_gan.corpus import Corpus
+from likelihood_gan.controls import PoorFitWarning, poor_fit
+from likelihood_gan.corpus import Corpus, Data
 from likelihood_gan.objectives import MLE, Objective, is_adversarial
-from likelihood_gan.protocols import GeneratorModule
-from likelihood_gan.schedules import Schedule
+from likelihood_gan.protocols import (
+    CountingGenerator,
+    Generator,
+    GeneratorModule,
+    has_count,
+    has_parameters,
+)
+from likelihood_gan.schedules import Cosine, Schedule
 from likelihood_gan.scoring import log_probs
 from likelihood_gan.training import Record, train
 
@@ -30,6 +38,11 @@ class Phase:
     objective: Objective | None
     epochs: int
     learning_rate: Schedule
+
+    @property
+    def may_end(self) -> bool:
+        """Whether it ends without progress: a rate that still has to fall would bring some."""
+        return self.objective is not None and not isinstance(self.learning_rate, Cosine)
 
 
 @dataclass
@@ -45,11 +58,24 @@ class Run:
         The epoch whose weights are kept; 0 if none was finished.
     stopped_by : exception or None
         KeyboardInterrupt or FloatingPointError if that ended the fit.
+    poor : str or None
+        The control that explains the held-out data better, if there is one.
     """
 
     history: list[Record] = field(default_factory=list)
     best_epoch: int = 0
     stopped_by: BaseException | None = None
+    poor: str | None = None
+
+    @property
+    def fitted(self) -> bool:
+        """Whether there is something to keep."""
+        return bool(self.history) or not isinstance(self.stopped_by, FloatingPointError)
+
+    @property
+    def n_epochs(self) -> int:
+        """Number of epochs that were finished."""
+        return int(self.history[-1]["epoch"]) if self.history else 0
 
 
 def make_phases(
@@ -62,16 +88,13 @@ def make_phases(
 ) -> list[Phase]:
     """List the phases of a fit: maximum likelihood, the discriminator alone, then `objective`.
 
-    A number as `pretrain_learning_rate` is followed by a tenth of it in the last quarter.
+    A number as `pretrain_learning_rate` falls to 0 along a cosine.
     """
     judging = discriminator_pretrain_epochs if is_adversarial(objective) else 0
-    pretraining = [(pretrain_epochs, pretrain_learning_rate)]
     if isinstance(pretrain_learning_rate, numbers.Real):
-        slow = pretrain_epochs // 4
-        rate = float(pretrain_learning_rate)
-        pretraining = [(pretrain_epochs - slow, rate), (slow, rate / 10)]
+        pretrain_learning_rate = Cosine(float(pretrain_learning_rate), max(pretrain_epochs, 1))
     return [
-        *(Phase("pretrain", MLE(), *part) for part in pretraining),
+        Phase("pretrain", MLE(), pretrain_epochs, pretrain_learning_rate),
         Phase("discriminator", None, judging, 0.0),
         Phase("adversarial", objective, adversarial_epochs, adversarial_learning_rate),
     ]
@@ -80,10 +103,10 @@ def make_phases(
 def fit_modules(
     generator: GeneratorModule,
     discriminator: nn.Module | None,
-    corpus: Corpus,
+    data: Data,
     phases: Iterable[Phase],
     *,
-    validation: Corpus | None,
+    n_tokens: int,
     patience: int,
     batch_size: int,
     discriminator_learning_rate: Schedule,
@@ -93,16 +116,24 @@ def fit_modules(
 ) -> Run:
     """Train in place; leave the weights of the best epoch, or of the last finished one.
 
-    With `validation` the best epoch is the one of the lowest held-out negative log-likelihood; a
-    phase ends after `patience` epochs without progress, and the next starts from the best weights.
+    A generator that counts does so first, which is epoch 0, and once more in the end, then all data.
+    Without parameters, that is all. If data are held out, the best epoch is the one of the lowest held-out negative log-likelihood; a
+    phase ends after `patience` epochs without progress, unless its rate falls along a cosine, and the
+    next starts from the best weights.
     A NaN or Ctrl-C ends the fit and is reported in the result. `watchers` are called with the history
     after every epoch; one that returns true ends the fit.
     """
+    corpus, validation = data.training, data.held_out
     run = Run()
-    kept = _Snapshot(generator, discriminator)
     best = float("inf")
+    if has_count(generator):
+        record = _counted(generator, corpus)
+        if validation is not None:
+            record["validation_nll"] = best = _nll(generator, validation, rng)
+        run.history.append(record)
+    kept = _Snapshot(generator, discriminator)
     try:
-        for phase in phases:
+        for phase in phases if has_parameters(generator) else ():
             records = train(
                 generator,
                 corpus,
@@ -114,9 +145,9 @@ def fit_modules(
                 precision=precision,
                 rng=rng,
             )
-            waited = 0
+            waited, stopped = 0, False
             for record in islice(records, phase.epochs):
-                record = {"epoch": len(run.history) + 1, "phase": phase.name, **record}
+                record = {"epoch": run.n_epochs + 1, "phase": phase.name, **record}
                 if validation is not None:
                     record["validation_nll"] = _nll(generator, validation, rng)
                 run.history.append(record)
@@ -126,24 +157,30 @@ def fit_modules(
                     best, run.best_epoch = nll, record["epoch"]
                     kept.take()
                 votes = [watch(run.history) for watch in watchers]
-                if any(votes):
-                    kept.restore()
-                    return run
-                if validation is not None and phase.objective is not None and waited >= patience:
+                stopped = any(votes)
+                if stopped:
+                    break
+                if validation is not None and phase.may_end and waited >= patience:
                     break
             kept.restore()
+            if stopped:
+                break
     except (FloatingPointError, KeyboardInterrupt) as reason:
         run.stopped_by = reason
-        if run.best_epoch or isinstance(reason, FloatingPointError):
+        if run.history or isinstance(reason, FloatingPointError):
             kept.restore()
+    if run.fitted and validation is not None:
+        run.poor = poor_fit(generator, corpus, validation, n_tokens)
+        if has_count(generator):  # what was held out is known now
+            generator.count(data.everything.tokens, data.everything.weights)
     return run
 
 
-def report_interruption(run: Run) -> None:
-    """Raise FloatingPointError if a fit diverged, warn if Ctrl-C ended it."""
+def report(run: Run) -> None:
+    """Raise FloatingPointError if a fit diverged; warn if Ctrl-C ended it, or if it is poor."""
     if isinstance(run.stopped_by, FloatingPointError):
         raise FloatingPointError(
-            f"training diverged in epoch {len(run.history) + 1}: {run.stopped_by}; try a lower "
+            f"training diverged in epoch {run.n_epochs + 1}: {run.stopped_by}; try a lower "
             "learning rate (pretrain_, adversarial_ or discriminator_learning_rate); "
             + (
                 f"the estimator holds the model of epoch {run.best_epoch}"
@@ -154,27 +191,47 @@ def report_interruption(run: Run) -> None:
     if run.stopped_by is not None:
         kept = f"the model of epoch {run.best_epoch}" if run.history else "an unfinished model"
         warnings.warn(
-            f"fit was interrupted after {len(run.history)} epochs; the estimator holds {kept}",
+            f"fit was interrupted after {run.n_epochs} epochs; the estimator holds {kept}",
             stacklevel=3,
         )
+    if run.poor is not None:
+        warnings.warn(run.poor, PoorFitWarning, stacklevel=3)
+
+
+def _counted(generator: CountingGenerator, corpus: Corpus) -> Record:
+    started = time.perf_counter()
+    generator.count(corpus.tokens, corpus.weights)
+    return {"epoch": 0, "phase": "count", "seconds": time.perf_counter() - started}
 
 
 class _Snapshot:
     """The weights of the modules at one moment."""
 
-    def __init__(self, *modules: GeneratorModule | nn.Module | None):
-        self.modules = [module for module in modules if module is not None]
+    def __init__(self, *modules: Any):
+        self.modules = [module for module in modules if isinstance(module, nn.Module)]
         self.take()
 
     def take(self) -> None:
-        self.states = [copy.deepcopy(module.state_dict()) for module in self.modules]
+        self.states = [
+            {name: value.clone() for name, value in _changing(module)} for module in self.modules
+        ]
 
     def restore(self) -> None:
         for module, state in zip(self.modules, self.states, strict=True):
-            module.load_state_dict(state)
+            with torch.no_grad():
+                for name, value in _changing(module):
+                    value.copy_(state[name])
 
 
-def _nll(generator: GeneratorModule, held_out: Corpus, rng: torch.Generator) -> float:
+def _changing(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Yield parameters and buffers by name, without what was counted: no epoch changes that."""
+    yield from module.named_parameters()
+    for name, part in module.named_modules():
+        if not has_count(part):
+            yield from part.named_buffers(name, recurse=False)
+
+
+def _nll(generator: Generator, held_out: Corpus, rng: torch.Generator) -> float:
     """Negative log-likelihood under the held-out shares, in nats per sequence."""
     shares = held_out.log_frequency.double().exp()
     return -float((shares * log_probs(generator, held_out.tokens, rng)).sum())

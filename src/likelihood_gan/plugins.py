@@ -5,14 +5,20 @@ Training the module is left to `training`.
 
 import copy
 import functools
-from collections.abc import Mapping
-from typing import Any, Self
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import nn
 
 from likelihood_gan.corpus import Corpus
-from likelihood_gan.protocols import GeneratorModule, call_with_rng, checked_sample
+from likelihood_gan.protocols import (
+    GeneratorModule,
+    call_with_rng,
+    checked_sample,
+    has_count,
+    has_parameters,
+)
 from likelihood_gan.scoring import evaluating, log_probs, logits
 
 MODULES = ("generator", "discriminator")
@@ -20,7 +26,11 @@ MODULES = ("generator", "discriminator")
 
 
 class ModuleParameters:
-    """Mixin of an estimator: ``generator__hidden_size`` is that entry of ``generator_params``."""
+    """Mixin of an estimator with modules: ``generator__hidden_size`` is in ``generator_params``."""
+
+    warm_start: bool
+    _builders: ClassVar[Mapping[str, Callable[..., Any]]]
+    """What builds a module that is not given."""
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the parameters; if `deep`, those of the modules as ``generator__...``, too."""
@@ -42,6 +52,22 @@ class ModuleParameters:
             if argument not in arguments or arguments[argument] is not params[key]:
                 setattr(self, f"{name}_params", {**arguments, argument: params[key]})
         return self
+
+    def _fitted(self, name: str) -> Any:
+        """Return an attribute of the previous fit if this one is to start from it, else None."""
+        return getattr(self, name, None) if self.warm_start else None
+
+    def _make_module(
+        self, name: str, n_tokens: int, rng: torch.Generator, device: torch.device
+    ) -> Any:
+        """Build the generator or the discriminator, or copy that of the previous fit."""
+        fitted = self._fitted(name + "_")
+        if fitted is not None:
+            return copy.deepcopy(fitted).to(device)
+        given = getattr(self, name)
+        builder = self._builders[name] if given is None else given
+        params = getattr(self, name + "_params") or {}
+        return build_module(name, builder, params, n_tokens, rng).to(device)
 
 
 def build_module(
@@ -86,9 +112,13 @@ def try_out(
     for method in ("log_prob", "sample"):
         if not callable(getattr(generator, method, None)):
             raise TypeError(f"generator {type(generator).__name__} has no method {method}")
-    for name, module in {"generator": generator, "discriminator": discriminator}.items():
-        if module is not None and not any(p.requires_grad for p in module.parameters()):
-            raise ValueError(f"{name} {type(module).__name__} has no parameters to train")
+    if not has_parameters(generator) and not has_count(generator):
+        raise ValueError(
+            f"generator {type(generator).__name__} has no parameters to train and no method count; "
+            "one that is finished needs no fit: see SequenceDistribution"
+        )
+    if discriminator is not None and not has_parameters(discriminator):
+        raise ValueError(f"discriminator {type(discriminator).__name__} has no parameters to train")
     tokens = corpus.tokens[:8].clone()
     tokens[0, 0] = n_tokens - 1
     try:

@@ -53,6 +53,25 @@ class StepGenerator(Generator, Protocol):
         ...
 
 
+@runtime_checkable
+class CountingGenerator(Generator, Protocol):
+    """A generator that learns from the data as they are, before and beside any gradient.
+
+    `fit` calls `count` with the training data before the first epoch, and with all data, what was held
+    out included, once training has chosen the epoch to keep. In training mode the `log_prob` of a
+    row that was counted should be that of a generator that has not counted it: with the memory of
+    its own targets, whatever is trained on top only learns to copy.
+    """
+
+    def count(self, tokens: Tensor, weights: Tensor) -> None:
+        """Learn rows, and forget what was counted before.
+
+        The rows, (n, time), are all different, each with its END; the weights, (n,), are positive,
+        counts or shares.
+        """
+        ...
+
+
 class Discriminator(Protocol):
     """A callable that judges sequences: tokens (batch, time) -> logits (batch,), high is real."""
 
@@ -106,9 +125,19 @@ def is_by_steps(generator: object) -> bool:
     return has_step(generator) and getattr(log_prob, "by_steps", False)
 
 
+def has_count(generator: object) -> TypeGuard[CountingGenerator]:
+    """Tell whether a generator offers `count`; `isinstance` sees what is there under a condition."""
+    return callable(getattr(generator, "count", None))
+
+
 def has_step(generator: object) -> TypeGuard[StepGenerator]:
     """Tell whether a generator offers `step`, which prefixes, temperature and the like need."""
     return callable(getattr(generator, "step", None))
+
+
+def has_parameters(generator: object) -> bool:
+    """Tell whether there is anything to train by gradients."""
+    return isinstance(generator, nn.Module) and any(p.requires_grad for p in generator.parameters())
 
 
 def lengths(tokens: Tensor) -> Tensor:

@@ -30,6 +30,7 @@ from likelihood_gan.calibration import (
 from likelihood_gan.crossfitting import Lessons, cross_fit, cross_fitted_logits, seeded
 from likelihood_gan.distribution import SequenceEstimator
 from likelihood_gan.estimator import LikelihoodGAN
+from likelihood_gan.rows import repeat_themselves
 from likelihood_gan.validation import Sequences, check_chunks, check_weighed
 from likelihood_gan.vocabulary import sort_symbols
 
@@ -69,8 +70,8 @@ class Refined(SequenceEstimator):
     themselves, though, it is right that a known sequence is likely to come again; there all five
     judge, and the mean logit counts.
 
-    If the estimator held nothing of the data out, the logits are calibrated on all data. This
-    refines less: an estimator that has learned the data by heart looks better on them than it is.
+    If the estimator held nothing of the data out, or the data repeat themselves, the logits are
+    calibrated on all data. This refines less: an estimator that has learned the data by heart looks better on them than it is.
 
     Parameters
     ----------
@@ -196,7 +197,7 @@ class Refined(SequenceEstimator):
         estimator = self._fit_estimator(sequences, weights, sample_weight, random_state)
         try:
             learned = self._fit_classifiers(estimator, sequences, weights, random_state)
-        except Exception as error:
+        except BaseException as error:
             if not hasattr(self, "beta_") and estimator is not _unfrozen(self.estimator):
                 self.estimator_ = estimator
                 error.add_note(
@@ -296,8 +297,9 @@ class Refined(SequenceEstimator):
         """Return the attributes that are learned."""
         max_len = getattr(estimator, "max_len_", getattr(estimator, "max_len", None))
         data, weights = _distinct(_cut(sequences, max_len), weights)
-        repeating = _share_of_new(weights) < 0.5
-        known = set(_cut(getattr(estimator, "held_out_", []), max_len))
+        repeating = repeat_themselves(weights)
+        kept_back = [] if repeating else getattr(estimator, "held_out_", [])
+        known = set(_cut(kept_back, max_len))
         held_out = np.array([sequence in known for sequence in data])
         n = self.n_samples or max(20_000, 2 * len(data))
         learned, judged, fresh = (
@@ -376,11 +378,6 @@ class Refined(SequenceEstimator):
 
 def _unfrozen(estimator: Any) -> Any:
     return estimator.estimator if isinstance(estimator, FrozenEstimator) else estimator
-
-
-def _share_of_new(weights: Array) -> float:
-    """Estimate how probably the next sequence is new: the share of those that came once (Good)."""
-    return float(weights[weights < 1.5 * weights.min()].sum() / weights.sum())
 
 
 def _distinct(sequences: _Data, weights: Array) -> tuple[list[Any], Array]:

@@ -117,6 +117,30 @@ class Autoregressive:
         return sample_by_steps(self, n, Constraints(max_len), rng=rng)
 
 
+def next_log_probs(generator: StepGenerator, tokens: Tensor) -> Tensor:
+    """Log-probabilities of every next symbol, (batch, time) -> (batch, time, n_tokens).
+
+    The symbol at t is given those before t; what stands behind END has no meaning. A generator that
+    reads whole rows at once offers a method `next_log_probs`, which is used.
+    """
+    if hasattr(generator, "next_log_probs"):
+        table: Tensor = generator.next_log_probs(tokens)
+        return table
+    read = pad(tokens[:, :-1], (1, 0), value=END)
+    state, steps = None, []
+    for token in read.unbind(1):
+        log_probs, state = generator.step(token, state)
+        steps.append(log_probs)
+    return torch.stack(steps, 1)
+
+
+def log_prob_of(table: Tensor, tokens: Tensor) -> Tensor:
+    """Log-probability of rows, by the table of `next_log_probs`: (batch,)."""
+    counts = pad(tokens[:, :-1] != END, (1, 0), value=True)
+    chosen = table.gather(2, tokens[:, :, None])[:, :, 0]
+    return torch.where(counts, chosen, 0.0).sum(1)
+
+
 def sample_by_steps(
     generator: StepGenerator,
     n: int,

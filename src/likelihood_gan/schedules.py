@@ -6,8 +6,22 @@ When epochs begin and what they train is left to `training`.
 import math
 import numbers
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from sklearn.utils.validation import check_scalar
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """From `rate` down to 0 along half a cosine (Loshchilov and Hutter 2017), over `epochs` epochs."""
+
+    rate: float
+    epochs: int
+
+    def __call__(self, epoch: int) -> float:
+        """Return the rate in the middle of an epoch."""
+        return self.rate * (1 + math.cos(math.pi * (epoch - 0.5) / self.epochs)) / 2
+
 
 Schedule = float | Mapping[int, float] | Callable[[int], float]
 """A learning rate: constant, from some epochs on, or a function of the epoch (the first is 1)."""

@@ -3,11 +3,13 @@
 What is done with the numbers is left to the callers.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import softplus
 
 from likelihood_gan.devices import device_of
 from likelihood_gan.prefix_tree import PrefixTree
@@ -61,6 +63,22 @@ def judge_rows(discriminator: Discriminator, tokens: Tensor) -> Tensor:
     device = device_of(discriminator)
     rng = torch.Generator(device).manual_seed(0)
     return logits(discriminator, tokens.to(device), rng).cpu()
+
+
+def posterior_logits(
+    generator: Generator, discriminator: Discriminator, tokens: Tensor, n_tokens: int | None
+) -> Tensor:
+    """Give the log-odds that each row is real, against generated and, with `n_tokens`, random: (n,).
+
+    A random row draws every symbol and END from all tokens alike; all sources are equally probable
+    beforehand. The discriminator's logit l estimates log p_data / p, so by Bayes' rule the odds are
+    u p / (p + q), u = exp(l).
+    """
+    logits = judge_rows(discriminator, tokens)
+    if n_tokens is None:
+        return logits
+    log_q = -(lengths(tokens) + 1) * math.log(n_tokens)
+    return logits - softplus(log_q - score_rows(generator, tokens))
 
 
 def log_probs(

@@ -144,18 +144,35 @@ class _Models(NamedTuple):
 
 
 class _HalfBatch:
-    """Half of a batch; see `likelihood_gan.objectives.HalfBatch`."""
+    """Half of a batch; see `likelihood_gan.objectives.HalfBatch`.
 
-    def __init__(self, tokens: Tensor, log_frequency: Callable[[], Tensor], models: _Models):
-        self.tokens = tokens
+    `rows` are evaluated; if some come more than once, `number` says which row each sequence is.
+    """
+
+    def __init__(
+        self,
+        rows: Tensor,
+        log_frequency: Callable[[], Tensor],
+        models: _Models,
+        number: Tensor | None = None,
+    ):
+        self.rows, self.number = rows, number
         self.generator = models.generator
         self.discriminator = models.discriminator
         self._log_frequency = log_frequency
         self._models = models
 
+    def spread(self, values: Tensor) -> Tensor:
+        """Return what rows have for every sequence."""
+        return values if self.number is None else values[self.number]
+
+    @cached_property
+    def tokens(self) -> Tensor:
+        return self.spread(self.rows)
+
     @cached_property
     def log_prob(self) -> Tensor:
-        values = self._models(self.generator.log_prob, self.tokens)
+        values = self.spread(self._models(self.generator.log_prob, self.rows))
         if values.requires_grad:
             values.retain_grad()  # its gradient holds the objective's weights
         return values
@@ -165,11 +182,11 @@ class _HalfBatch:
         if self.discriminator is None:
             raise ValueError("the objective reads logits, so it must not say adversarial = False")
         with torch.no_grad(), evaluating(self.discriminator):
-            return self._models(self.discriminator, self.tokens)
+            return self.spread(self._models(self.discriminator, self.rows))
 
     @cached_property
     def log_frequency(self) -> Tensor:
-        return self._log_frequency()
+        return self.spread(self._log_frequency())
 
     @property
     def length(self) -> Tensor:
@@ -190,22 +207,26 @@ class _Batch:
 
 def _make_batch(index: Tensor, corpus: Corpus, models: _Models, *, check: bool) -> _Batch:
     """Take some rows of the corpus, and as many of the generator once they are asked for."""
+    n_samples = len(index)
 
     def generated() -> _HalfBatch:
-        n, generator = len(index), models.generator
+        n, generator = n_samples, models.generator
         with torch.no_grad(), evaluating(generator):
             tokens = call_with_rng(generator.sample, n, corpus.width, rng=models.rng)
         if check:
             checked_sample(tokens, n, corpus.width)
         return _HalfBatch(tokens, lambda: corpus.log_frequency_of(tokens), models)
 
-    tokens, log_frequency = corpus.rows(index)
-    return _Batch(_HalfBatch(tokens, lambda: log_frequency, models), generated)
+    number = None
+    if len(corpus.tokens) < 2 * len(index):  # most rows come more than once: each is evaluated once
+        index, number = index.unique(return_inverse=True)
+    rows, log_frequency = corpus.rows(index)
+    return _Batch(_HalfBatch(rows, lambda: log_frequency, models, number), generated)
 
 
 def _discriminator_loss(models: _Models, batch: _Batch, *, check: bool) -> tuple[Tensor, Tensor]:
     """-(1/N) [Σ log D(real) + Σ log(1 - D(generated))], the report's Equation 2, and accuracy."""
-    real, generated = batch.real.tokens, batch.generated.tokens
+    real, generated = batch.real.rows, batch.generated.rows
     width = max(real.shape[1], generated.shape[1])
     both = torch.cat(
         [nn.functional.pad(t, (0, width - t.shape[1]), value=END) for t in (real, generated)]
@@ -213,9 +234,9 @@ def _discriminator_loss(models: _Models, batch: _Batch, *, check: bool) -> tuple
     values = models(models.discriminator, both)
     if check:
         checked_logits(values, len(both))
-    towards_real, towards_generated = values[: len(real)], -values[len(real) :]
-    right = torch.cat([towards_real, towards_generated])
-    return softplus(-right).sum() / len(real), (right > 0).double().mean()
+    towards_real = batch.real.spread(values[: len(real)])
+    right = torch.cat([towards_real, -values[len(real) :]])
+    return softplus(-right).sum() / len(towards_real), (right > 0).double().mean()
 
 
 def _checked_loss(loss: Any) -> Tensor:

@@ -3,18 +3,18 @@
 How its members are trained is left to `training`.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import torch
 from sklearn.utils.metaestimators import available_if
 from torch import Tensor, nn
 
-from likelihood_gan.protocols import END, Generator, State, call_with_rng, has_step
+from likelihood_gan.models.members import Members, call
+from likelihood_gan.protocols import END, State, has_step
 from likelihood_gan.sampling import draw
 
 
-class Mixture(nn.Module):
+class Mixture(Members):
     """Weighted average of the distributions of several generators, Σ_k w_k p_k(x).
 
     `Mixture([gan.generator_ for gan in gans])` averages fitted estimators; fit them with the same
@@ -30,39 +30,21 @@ class Mixture(nn.Module):
     Notes
     -----
     `step` is there if all members have it. It gives the mixture's own next-symbol distribution: a
-    member that made the beginning likely counts more, by Bayes' rule.
+    member that made the beginning likely counts more, by Bayes' rule. `count` is there if a member
+    counts, such as `NGram`.
     """
 
     log_weights: Tensor
 
     def __init__(self, generators: Iterable[nn.Module], weights: Sequence[float] | None = None):
-        super().__init__()
-        members = list(generators)
-        for member in members:
-            if not isinstance(member, nn.Module) or not isinstance(member, Generator):
-                raise TypeError(
-                    f"generators holds a {type(member).__name__}, but needs torch.nn.Modules with "
-                    "log_prob and sample, such as generator_ of a fitted LikelihoodGAN"
-                )
-        shares = torch.as_tensor([1] * len(members) if weights is None else weights).double()
-        if not members or shares.shape != (len(members),):
-            raise ValueError(
-                "generators must hold at least one module and weights one number for each, got "
-                f"{len(members)} generators and weights={weights}"
-            )
-        if not (shares.isfinite() & (shares >= 0)).all() or not shares.any():
-            raise ValueError(
-                f"weights must be finite, not negative and not all 0, got {weights}; pass None "
-                "for equal weights"
-            )
-        self.arguments = {"generators": members, "weights": weights}
-        self.generators: Any = nn.ModuleList(members)
-        device = next((p.device for p in self.parameters()), None)
-        self.register_buffer("log_weights", (shares / shares.sum()).log().float().to(device))
+        super().__init__(generators)
+        shares = self._one_for_each("weights", weights)
+        self.arguments = {"generators": list(self.generators), "weights": weights}
+        self.register_buffer("log_weights", (shares / shares.sum()).log().float())
 
     def log_prob(self, tokens: Tensor, rng: torch.Generator | None = None) -> Tensor:
         """Log-probability of each row in nats, (batch, time) -> (batch,)."""
-        log_probs = [_call(member.log_prob, tokens, rng=rng) for member in self.generators]
+        log_probs = [call(member.log_prob, tokens, rng=rng) for member in self.generators]
         return _logsumexp(torch.stack(log_probs, 1) + self.log_weights)
 
     def sample(self, n: int, max_len: int, *, rng: torch.Generator | None = None) -> Tensor:
@@ -72,7 +54,7 @@ class Mixture(nn.Module):
         width = 0
         for k in chosen.unique().tolist():
             rows = (chosen == k).nonzero()[:, 0]
-            drawn = _call(self.generators[k].sample, len(rows), max_len, rng=rng)
+            drawn = call(self.generators[k].sample, len(rows), max_len, rng=rng)
             tokens[rows, : drawn.shape[1]] = drawn
             width = max(width, drawn.shape[1])
         return tokens[:, :width]
@@ -94,10 +76,6 @@ class Mixture(nn.Module):
         log_probs = torch.stack([values for values, _ in steps], 1)  # (batch, members, n_tokens)
         mixed = _logsumexp(log_probs + log_posterior[:, :, None])
         return mixed, (log_posterior, log_probs, [member_state for _, member_state in steps])
-
-
-def _call(function: Callable[..., Tensor], *args: Any, rng: torch.Generator | None) -> Tensor:
-    return function(*args) if rng is None else call_with_rng(function, *args, rng=rng)
 
 
 def _logsumexp(values: Tensor) -> Tensor:

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from likelihood_gan.protocols import END, State, by_steps, lengths
-from likelihood_gan.sampling import Autoregressive
+from likelihood_gan.sampling import Autoregressive, log_prob_of
 
 
-class _Symbols(nn.Module):
+class Symbols(nn.Module):
     """Tokens to vectors: one-hot, or a learned embedding."""
 
     def __init__(self, n_tokens: int, embedding_size: int | None):
@@ -23,12 +23,13 @@ class _Symbols(nn.Module):
         self.embedding = nn.Embedding(n_tokens, embedding_size) if embedding_size else None
 
     def forward(self, tokens: Tensor, dtype: torch.dtype) -> Tensor:
+        """(batch, time) -> (batch, time, size)."""
         if self.embedding is not None:
             return self.embedding(tokens)
         return nn.functional.one_hot(tokens, self.n_tokens).to(dtype)
 
 
-class _LSTMStack(nn.Module):
+class LSTMStack(nn.Module):
     """LSTM layers with dropout in front of every layer but the first, and after the last."""
 
     def __init__(self, input_size: int, hidden_size: int, n_layers: int, dropout: float):
@@ -85,7 +86,7 @@ class CharLSTM(Autoregressive, nn.Module):
         rng: torch.Generator | None = None,
     ):
         super().__init__()
-        self.arguments = _checked_arguments(
+        self.arguments = checked_arguments(
             n_tokens=n_tokens,
             hidden_size=hidden_size,
             n_layers=n_layers,
@@ -93,10 +94,10 @@ class CharLSTM(Autoregressive, nn.Module):
             embedding_size=embedding_size,
         )
         with torch.random.fork_rng(devices=[]):  # PyTorch's own initial draws are thrown away
-            self.symbols = _Symbols(n_tokens, embedding_size)
-            self.lstm = _LSTMStack(self.symbols.size, hidden_size, n_layers, dropout)
+            self.symbols = Symbols(n_tokens, embedding_size)
+            self.lstm = LSTMStack(self.symbols.size, hidden_size, n_layers, dropout)
             self.output = nn.Linear(hidden_size, n_tokens)
-        _initialise(self, rng)
+        initialise(self, rng)
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """Read one token a row; (batch,) -> next-symbol log-probabilities (batch, n_tokens)."""
@@ -106,11 +107,13 @@ class CharLSTM(Autoregressive, nn.Module):
     @by_steps
     def log_prob(self, tokens: Tensor, rng: torch.Generator | None = None) -> Tensor:
         """Log-probability of each row in nats, (batch, time) -> (batch,)."""
+        return log_prob_of(self.next_log_probs(tokens, rng), tokens)
+
+    def next_log_probs(self, tokens: Tensor, rng: torch.Generator | None = None) -> Tensor:
+        """Log-probabilities of every next symbol, (batch, time) -> (batch, time, n_tokens)."""
         read = nn.functional.pad(tokens[:, :-1], (1, 0), value=END)
         log_probs, _ = self._read(read, None, rng)
-        chosen = log_probs.gather(2, tokens[:, :, None])[:, :, 0]
-        up_to_end = (read != END).logical_or_(_first_column(read))
-        return torch.where(up_to_end, chosen, 0.0).sum(1)
+        return log_probs
 
     def _read(
         self, tokens: Tensor, state: State, rng: torch.Generator | None = None
@@ -159,7 +162,7 @@ class LSTMDiscriminator(nn.Module):
         rng: torch.Generator | None = None,
     ):
         super().__init__()
-        self.arguments = _checked_arguments(
+        self.arguments = checked_arguments(
             n_tokens=n_tokens,
             hidden_size=hidden_size,
             n_layers=n_layers,
@@ -167,13 +170,13 @@ class LSTMDiscriminator(nn.Module):
             embedding_size=embedding_size,
         ) | {"bidirectional": bidirectional}
         with torch.random.fork_rng(devices=[]):
-            self.symbols = _Symbols(n_tokens, embedding_size)
+            self.symbols = Symbols(n_tokens, embedding_size)
             self.directions = nn.ModuleList(
-                _LSTMStack(self.symbols.size, hidden_size, n_layers, dropout)
+                LSTMStack(self.symbols.size, hidden_size, n_layers, dropout)
                 for _ in range(1 + bidirectional)
             )
             self.output = nn.Linear(hidden_size * (1 + bidirectional), 1)
-        _initialise(self, rng)
+        initialise(self, rng)
 
     def forward(self, tokens: Tensor, rng: torch.Generator | None = None) -> Tensor:
         """Logit of the probability that each row is real, (batch, time) -> (batch,)."""
@@ -187,11 +190,7 @@ class LSTMDiscriminator(nn.Module):
         return self.output(torch.cat(summaries, 1))[:, 0]
 
 
-def _first_column(tokens: Tensor) -> Tensor:
-    return torch.arange(tokens.shape[1], device=tokens.device) == 0
-
-
-def _checked_arguments(dropout: float, **sizes: int | None) -> dict[str, Any]:
+def checked_arguments(dropout: float, **sizes: int | None) -> dict[str, Any]:
     """Return the arguments of a module, with which it can be built again."""
     for name, value in sizes.items():
         if value is None and name == "embedding_size":
@@ -211,7 +210,7 @@ def _drop(inputs: Tensor, share: float, rng: torch.Generator | None) -> Tensor:
     return inputs * torch.empty_like(inputs).bernoulli_(keep, generator=rng) / keep
 
 
-def _initialise(module: nn.Module, rng: torch.Generator | None) -> None:
+def initialise(module: nn.Module, rng: torch.Generator | None) -> None:
     """Draw all weights again, PyTorch's distributions, from an explicit source."""
     with torch.no_grad():
         for part in module.modules():

@@ -1,0 +1,445 @@
+"""`NGram`, interpolated modified Kneser-Ney as a generator: it learns by counting.
+
+How a network corrects it is left to `residual`.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from likelihood_gan.protocols import END, State, lengths
+from likelihood_gan.rows import hash_rows, occurrences, repeat_themselves
+from likelihood_gan.sampling import Autoregressive
+
+N_CLASSES = 3
+"""Counts of 1, of 2, and of more are discounted differently."""
+SYMBOLS_FOR_DISCOUNTS = 200_000
+"""Symbols, about, whose likelihood chooses the discounts."""
+_NOTHING = -1  # what stands before the start mark
+_SOME = 1e-9  # counts below it are rounding errors
+_USUAL = torch.tensor([0.75, 0.5, 0.45], dtype=torch.float64)  # discounts for text
+_BUFFERS = ("edges", "nodes", "pairs", "shorter", "counts", "first", "totals", "discounted")
+
+
+class NGram(Autoregressive, nn.Module):
+    """Interpolated modified Kneser-Ney (Chen and Goodman 1999) over the symbols of sequences.
+
+    In a context v that was seen, with its shortening v' and the counts c(v, w),
+
+        p(w | v) = (c(v, w) - d c̄(v, w)) / c(v) + p(w | v') Σ_w d c̄(v, w) / c(v),
+
+    c̄ = min(c, 3) and d in (0, 1), one for each length of v and each of c <= 1, c <= 2 and c > 2. The
+    shortest context, the empty one, goes on to the uniform distribution. Counts are occurrences in
+    the longest contexts and in those that begin with the start mark, which cannot be prolonged; in
+    all others they are numbers of distinct symbols to the left.
+
+    **In training mode, a row that was counted is scored as if it had not been**, in closed form. So
+    what is learned on top of the counts meets them as it will meet them on new sequences, and the
+    discounts are those that maximise this leave-one-out likelihood: nothing is held out for them.
+    Where the data repeat themselves, one occurrence is left out, since the next one is likely.
+
+    Parameters
+    ----------
+    n_tokens : int
+        Number of tokens, END (0) included.
+    order : int, default=6
+        Most symbols of context, the start mark included, plus 1.
+    min_count : float, default=0
+        Contexts that were met less often are left out. The model is smaller then and tells less of
+        the sequences it has counted; what is left out in training mode is no longer exact.
+
+    Notes
+    -----
+    Counts are memory: much of a list can be rebuilt from the model, and its file grows with the list.
+
+    It has no weights, so nothing of it is trained by gradients; `count` is all it needs.
+
+    References
+    ----------
+    Chen and Goodman (1999), "An empirical study of smoothing techniques for language modeling";
+    Kneser and Ney (1995), "Improved backing-off for m-gram language modeling".
+
+    Examples
+    --------
+    >>> from likelihood_gan import LikelihoodGAN
+    >>> from likelihood_gan.datasets import load_first_names
+    >>> gan = LikelihoodGAN(NGram, random_state=0).fit(load_first_names())
+    >>> len(gan.sample(3))
+    3
+    """
+
+    # Contexts are nodes of a tree, in which a node's children prolong it to the left; node 0 is the
+    # empty context. Edges (node, symbol to the left) and pairs (node, next symbol) are sorted lists
+    # of node * n_tokens + symbol, in which both are found.
+    edges: Tensor
+    nodes: Tensor  # where each edge leads
+    pairs: Tensor
+    shorter: Tensor  # the pair with the shortened context
+    counts: Tensor  # of each pair
+    first: Tensor  # the first pair of each node
+    totals: Tensor  # Σ c of each node
+    discounted: Tensor  # Σ c̄ of each node, by class
+    discounts: Tensor  # (order, N_CLASSES)
+    rows: Tensor  # hashes of what was counted, sorted,
+    left_out: Tensor  # and the occurrences that are left out of each
+
+    def __init__(self, n_tokens: int, order: int = 6, min_count: float = 0.0):
+        super().__init__()
+        if order < 1:
+            raise ValueError(f"order must be at least 1, got {order}")
+        if not min_count >= 0:
+            raise ValueError(f"min_count must be at least 0, got {min_count}")
+        self.arguments = {"n_tokens": n_tokens, "order": order, "min_count": min_count}
+        self.n_tokens, self.order, self.min_count = n_tokens, order, min_count
+        nothing = _count(torch.zeros((0, 1), dtype=torch.int64), np.zeros(0), n_tokens, order, 0)
+        for name, values in zip(_BUFFERS, nothing, strict=True):
+            self.register_buffer(name, values)
+        self.register_buffer("discounts", _USUAL.repeat(order, 1))
+        self.register_buffer("rows", torch.zeros(0, dtype=torch.int64))
+        self.register_buffer("left_out", torch.zeros(0, dtype=torch.float64))
+
+    def count(self, tokens: Tensor, weights: Tensor) -> None:
+        """Learn rows, and forget what was counted before.
+
+        Parameters
+        ----------
+        tokens : Tensor
+            (n, time), all different, each with its END.
+        weights : Tensor
+            (n,), positive: how often each row came, or shares.
+        """
+        device = self.counts.device
+        tokens, times = tokens.cpu(), occurrences(weights.cpu().double().numpy())
+        counted = _count(tokens, times, self.n_tokens, self.order, self.min_count)
+        for name, values in zip(_BUFFERS, counted, strict=True):
+            setattr(self, name, values.to(device))
+        keys, order = hash_rows(tokens).sort()
+        left_out = np.ones_like(times) if repeat_themselves(times) else times
+        self.rows, self.left_out = keys.to(device), torch.from_numpy(left_out)[order].to(device)
+        self._choose_discounts(tokens, torch.from_numpy(times))
+
+    def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        """Read one token a row; (batch,) -> next-symbol log-probabilities (batch, n_tokens)."""
+        if state is None:
+            state = tokens.new_full((len(tokens), self.order - 1), _NOTHING)
+        state = torch.cat([state, tokens[:, None]], 1)[:, 1:]
+        path = self._path(state)
+        # rows whose longest known context is the same have the same distribution
+        deepest, row = path.amax(1).unique(return_inverse=True)
+        some = torch.empty_like(deepest).scatter_(0, row, torch.arange(len(row), device=row.device))
+        return self._distributions(path[some]).log().float()[row], state
+
+    def log_prob(self, tokens: Tensor) -> Tensor:
+        """Log-probability of each row in nats, float64: (batch, time) -> (batch,)."""
+        places = self._places(tokens)
+        values = self._combine(
+            self.discounts, self._features(places, self._removals(tokens, places))
+        )
+        return values.new_zeros(len(tokens)).index_add(0, places.row, values)
+
+    def next_log_probs(self, tokens: Tensor) -> Tensor:
+        """Log-probabilities of every next symbol, (batch, time) -> (batch, time, n_tokens).
+
+        Those behind END are 0.
+        """
+        places = self._places(tokens)
+        p = self._distributions(places.path, places.row, self._removals(tokens, places))
+        table = torch.zeros((*tokens.shape, self.n_tokens), device=tokens.device)
+        table[places.row, places.column] = p.log().float()
+        return table
+
+    def _places(self, tokens: Tensor) -> "_Places":
+        read = nn.functional.pad(tokens[:, :-1], (1, 0), value=END)
+        counts = read != END
+        counts[:, 0] = True
+        row, column = counts.nonzero().unbind(1)
+        read = nn.functional.pad(read, (self.order - 1, 0), value=_NOTHING)
+        back = torch.arange(1, self.order, device=tokens.device)
+        path = self._path(read[row[:, None], column[:, None] + back])
+        return _Places(row, column, tokens[row, column], path)
+
+    def _path(self, history: Tensor) -> Tensor:
+        """Nodes of the last 0, 1, ... symbols, -1 if unseen: (n, order - 1) -> (n, order)."""
+        node = history.new_zeros(len(history))
+        path = [node]
+        for symbol in history.flip(1).unbind(1):
+            known = (node >= 0) & (symbol != _NOTHING)
+            edge, found = _find(self.edges, node * self.n_tokens + symbol, known)
+            node = self.nodes[edge].where(found, -1) if len(self.nodes) else node.new_full((), -1)
+            path.append(node.expand(len(history)))
+        return torch.stack(path, 1)
+
+    # The recursion, for chosen symbols and for all symbols
+
+    def _features(self, places: "_Places", removals: "Sequence[_Removal] | None") -> "_Features":
+        """Return for every length of context what the recursion needs."""
+        features = []
+        for depth, node in enumerate(places.path.unbind(1)):
+            entry, found = _find(self.pairs, node * self.n_tokens + places.symbol, node >= 0)
+            count = self.counts[entry].where(found, 0) if len(self.pairs) else found.double()
+            total, discounted = self.totals[node], self.discounted[node]
+            if removals is not None:
+                removal = removals[depth]
+                count = count - removal.of_pairs(places.row * len(self.pairs) + entry, found)
+                less, change = removal.of_nodes(places.row * len(self.totals) + node, node >= 0)
+                total, discounted = total - less, discounted + change
+            known = (node >= 0) & (total > _SOME)
+            features.append((known, count.clamp(min=0), total.where(known, 1), discounted))
+        return features
+
+    def _combine(self, discounts: Tensor, features: "_Features") -> Tensor:
+        p = torch.full_like(features[0][1], 1 / self.n_tokens)
+        for d, (known, count, total, discounted) in zip(discounts, features, strict=True):
+            direct = count - d[_class(count)] * count.clamp(max=N_CLASSES)
+            p = torch.where(known, (direct + discounted @ d * p) / total, p)
+        return p.log()
+
+    def _distributions(
+        self,
+        path: Tensor,
+        rows: Tensor | None = None,
+        removals: "Sequence[_Removal] | None" = None,
+    ) -> Tensor:
+        """Probabilities of the next symbol, (n, order) -> (n, n_tokens), float64."""
+        p = self.totals.new_full((len(path), self.n_tokens), 1 / self.n_tokens)
+        for depth, (d, node) in enumerate(zip(self.discounts, path.unbind(1), strict=True)):
+            total, discounted = self.totals[node], self.discounted[node]
+            if removals is not None and rows is not None:
+                less, change = removals[depth].of_nodes(rows * len(self.totals) + node, node >= 0)
+                total, discounted = total - less, discounted + change
+            known = ((node >= 0) & (total > _SOME)).nonzero()[:, 0]
+            node, total, discounted = node[known], total[known], discounted[known]
+            begin, n = self.first[node], self.first[node + 1] - self.first[node]
+            row = torch.arange(len(n), device=n.device).repeat_interleave(n)
+            entry = torch.arange(len(row), device=n.device) + (begin - n.cumsum(0) + n)[row]
+            count = self.counts[entry]
+            if removals is not None and rows is not None:
+                keys = rows[known][row] * len(self.pairs) + entry
+                count = count - removals[depth].of_pairs(
+                    keys, torch.ones_like(keys, dtype=torch.bool)
+                )
+                count = count.clamp(min=0)
+            direct = count - d[_class(count)] * count.clamp(max=N_CLASSES)
+            symbol = self.pairs[entry] - node[row] * self.n_tokens
+            given = p.new_zeros(len(node), self.n_tokens).index_put((row, symbol), direct)
+            given = given + (discounted @ d)[:, None] * p[known]
+            p = p.index_put((known,), given / total[:, None])
+        return p
+
+    # Leaving rows out
+
+    def _removals(self, tokens: Tensor, places: "_Places") -> "list[_Removal] | None":
+        """Return for every length of context what the counts lose with each row; None if nothing.
+
+        All occurrences of a row are taken out where they were counted as such, in the longest
+        contexts. A pair whose count becomes 0 there no longer prolongs the one with the shorter
+        context, which loses 1; and so on.
+        """
+        if not self.training or len(self.rows) == 0:
+            return None
+        key = hash_rows(tokens)
+        place, known = _find(self.rows, key, torch.ones_like(key, dtype=torch.bool))
+        known = known & (tokens == END).any(1)  # a cut row was not counted
+        times = self.left_out[place].where(known, 0)[places.row]
+        longest = (places.path >= 0).sum(1) - 1
+        n_pairs = len(self.pairs)
+        keys, amounts = places.row[:0], times[:0]
+        removals: list[_Removal] = []
+        for depth in range(self.order - 1, -1, -1):
+            node = places.path[:, depth]
+            here = (longest == depth) & (times > 0)
+            entry, _ = _find(self.pairs, node * self.n_tokens + places.symbol, here)
+            keys = torch.cat([keys, (places.row * n_pairs + entry)[here]])
+            keys, index = keys.unique(return_inverse=True)
+            amounts = torch.cat([amounts, times[here]])
+            amounts = amounts.new_zeros(len(keys)).index_add(0, index, amounts)
+            removals.append(self._removal(keys, amounts))
+            vanished = self.counts[keys % n_pairs] - amounts < _SOME
+            entry, row = (keys % n_pairs)[vanished], (keys // n_pairs)[vanished]
+            keys, amounts = row * n_pairs + self.shorter[entry], amounts.new_ones(len(row))
+        return removals[::-1]
+
+    def _removal(self, keys: Tensor, amounts: Tensor) -> "_Removal":
+        entry, row = keys % len(self.pairs), keys // len(self.pairs)
+        node = row * len(self.totals) + self.pairs[entry] // self.n_tokens
+        nodes, index = node.unique(return_inverse=True)
+        before = self.counts[entry]
+        after = (before - amounts).clamp(min=0)
+        change = amounts.new_zeros(len(nodes) * N_CLASSES)
+        for count, sign in ((before, -1), (after, 1)):
+            place = index * N_CLASSES + _class(count)
+            change = change.index_add(0, place, sign * count.clamp(max=N_CLASSES))
+        total = amounts.new_zeros(len(nodes)).index_add(0, index, amounts)
+        return _Removal(keys, amounts, nodes, total, change.view(-1, N_CLASSES))
+
+    def _choose_discounts(self, tokens: Tensor, times: Tensor) -> None:
+        """Maximise the likelihood of the counted rows, each as if it had not been counted."""
+        some = torch.randperm(len(tokens), generator=torch.Generator().manual_seed(0))
+        enough = (lengths(tokens[some]) + 1).cumsum(0) <= SYMBOLS_FOR_DISCOUNTS
+        some = some[: max(int(enough.sum()), 1)]
+        device, training = self.counts.device, self.training
+        self.training = True
+        tokens, times = tokens[some].to(device), times[some].to(device)
+        places = self._places(tokens)
+        features = self._features(places, self._removals(tokens, places))
+        self.training = training
+        shares = (times / times.sum())[places.row]
+        logits = _USUAL.to(device).repeat(self.order, 1).logit().requires_grad_()
+        optimiser = torch.optim.LBFGS([logits], max_iter=60, line_search_fn="strong_wolfe")
+
+        def closure() -> Tensor:
+            optimiser.zero_grad()
+            loss = -(shares * self._combine(logits.sigmoid(), features)).sum()
+            # far out the likelihood is flat in the logits, which only this term holds
+            loss = loss + 1e-4 * logits.square().sum()
+            loss.backward()
+            return loss
+
+        with torch.enable_grad():
+            optimiser.step(closure)
+        self.discounts = logits.detach().sigmoid()
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *arguments: Any
+    ) -> None:
+        for name in self._buffers:  # they are as long as what was counted
+            if isinstance(found := state_dict.get(prefix + name), Tensor):
+                setattr(self, name, torch.empty_like(found, device=self.counts.device))
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
+
+
+_Features = list[tuple[Tensor, Tensor, Tensor, Tensor]]
+"""For each length: whether the context is known, c(v, w), c(v), (n,), and Σ c̄ by class."""
+
+
+class _Places(NamedTuple):
+    """Where symbols stand: all those up to END, (n,), and the nodes of their contexts, (n, order)."""
+
+    row: Tensor
+    column: Tensor
+    symbol: Tensor
+    path: Tensor
+
+
+class _Removal(NamedTuple):
+    """What pairs and nodes lose with a row; both are found by row * their number + their place."""
+
+    pairs: Tensor
+    amounts: Tensor
+    nodes: Tensor
+    totals: Tensor
+    discounted: Tensor
+
+    def of_pairs(self, keys: Tensor, known: Tensor) -> Tensor:
+        place, found = _find(self.pairs, keys, known)
+        return self.amounts[place].where(found, 0) if len(self.pairs) else keys.double() * 0
+
+    def of_nodes(self, keys: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+        if len(self.nodes) == 0:
+            nothing = keys.double() * 0
+            return nothing, nothing[:, None].expand(-1, N_CLASSES)
+        place, found = _find(self.nodes, keys, known)
+        of_classes = self.discounted[place].where(found[:, None], 0)
+        return self.totals[place].where(found, 0), of_classes
+
+
+def _count(
+    tokens: Tensor, times: NDArray[np.float64], n_tokens: int, order: int, min_count: float
+) -> list[Tensor]:
+    """Return the tree of contexts and its counts, in the order of `_BUFFERS`."""
+    rows = tokens.numpy()
+    row, place = (np.arange(rows.shape[1]) <= lengths(tokens).numpy()[:, None]).nonzero()
+    symbol, weight = rows[row, place].astype(np.int64), times[row]
+    read = np.pad(rows, ((0, 0), (1, 0)))  # column `place` is what stands to the left
+    node, n_nodes = np.zeros(len(row), dtype=np.int64), 1
+    edges, pairs, counts = [np.zeros(0, dtype=np.int64)], [], []
+    for depth in range(order):
+        if depth:
+            alive = place >= depth - 1  # one start mark, and nothing before it
+            row, place, symbol, weight = row[alive], place[alive], symbol[alive], weight[alive]
+            new, node = np.unique(
+                node[alive] * n_tokens + read[row, place - depth + 1], return_inverse=True
+            )
+            node, n_nodes = node + n_nodes, n_nodes + len(new)
+            edges.append(new)
+        found, index = np.unique(node * n_tokens + symbol, return_inverse=True)
+        pairs.append(found)
+        counts.append(np.bincount(index, weights=weight, minlength=len(found)))
+    edge = np.concatenate(edges)
+    starts = np.cumsum([0, *map(len, pairs)])
+    shorter = [np.zeros(len(pairs[0]), dtype=np.int64)]
+    met = np.concatenate([[np.inf], np.zeros(n_nodes - 1)])  # how often each context was met
+    for depth in range(order - 1):  # Kneser-Ney: distinct symbols to the left, where there are any
+        child, symbol = np.divmod(pairs[depth + 1], n_tokens)
+        at = np.searchsorted(pairs[depth], edge[child - 1] // n_tokens * n_tokens + symbol)
+        shorter.append(starts[depth] + at)
+        begins = np.zeros(len(pairs[depth]), dtype=bool)
+        if depth:
+            context = pairs[depth] // n_tokens
+            begins = edge[context - 1] % n_tokens == END
+            np.add.at(met, context, counts[depth])
+        n_left = np.bincount(at, minlength=len(pairs[depth])).astype(np.float64)
+        counts[depth] = np.where(begins, counts[depth], n_left)
+    if order > 1:
+        np.add.at(met, pairs[-1] // n_tokens, counts[-1])
+    pair, count = np.concatenate(pairs), np.concatenate(counts).astype(np.float64)
+    short = np.concatenate(shorter)
+    to = np.arange(1, n_nodes)
+    if min_count > 0:
+        edge, to, pair, count, short, n_nodes = _prune(
+            met >= min_count, edge, to, pair, count, short, n_tokens
+        )
+    context, kind = pair // n_tokens, _class(torch.from_numpy(count)).numpy()
+    discounted = np.bincount(
+        context * N_CLASSES + kind,
+        weights=np.minimum(count, N_CLASSES),
+        minlength=n_nodes * N_CLASSES,
+    )
+    found = [
+        edge,
+        to,
+        pair,
+        short,
+        count,
+        np.searchsorted(pair, np.arange(n_nodes + 1) * n_tokens),
+        np.bincount(context, weights=count, minlength=n_nodes).astype(np.float64),
+        discounted.reshape(n_nodes, N_CLASSES).astype(np.float64),
+    ]
+    return [torch.from_numpy(values) for values in found]
+
+
+def _prune(
+    kept: NDArray[np.bool_],
+    edge: NDArray[np.int64],
+    to: NDArray[np.int64],
+    pair: NDArray[np.int64],
+    count: NDArray[np.float64],
+    short: NDArray[np.int64],
+    n_tokens: int,
+) -> tuple[Any, ...]:
+    """Leave contexts out, and number the others anew; a context is met at most as often as its parent."""
+    number = np.cumsum(kept) - 1
+    parent, symbol = np.divmod(edge, n_tokens)
+    edges = kept[to]
+    edge, to = number[parent[edges]] * n_tokens + symbol[edges], number[to[edges]]
+    context, symbol = np.divmod(pair, n_tokens)
+    pairs = kept[context]
+    place = np.cumsum(pairs) - 1
+    pair, short = number[context[pairs]] * n_tokens + symbol[pairs], place[short[pairs]]
+    return edge, to, pair, count[pairs], short, int(kept.sum())
+
+
+def _class(counts: Tensor) -> Tensor:
+    return counts.ceil().clamp(1, N_CLASSES).long() - 1
+
+
+def _find(keys: Tensor, wanted: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """Return places in a sorted list, and whether `wanted` is there."""
+    if len(keys) == 0:
+        return torch.zeros_like(wanted), torch.zeros_like(known)
+    place = torch.searchsorted(keys, wanted).clamp(max=len(keys) - 1)
+    return place, known & (keys[place] == wanted)
