@@ -3,8 +3,8 @@ Can a neural classifier refine, too?
 ====================================
 
 Any scikit-learn classifier of sequences can. Here an LSTM, trained by skorch, stands beside the
-default, logistic regression on hashed n-grams, above a plain LSTM (`fit` warns that an n-gram model is better than that). On
-names the neural one finds nothing that exceeds the noise; then beta is 0, and nothing is changed.
+default, logistic regression on hashed n-grams. Below both is a plain LSTM; `fit` warns that an n-gram
+model is better. The neural judge finds nothing on names that exceeds the noise: beta is 0, no change.
 """
 
 import torch

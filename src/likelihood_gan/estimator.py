@@ -22,7 +22,7 @@ from likelihood_gan.callbacks import Callback, PrintEpoch
 from likelihood_gan.corpus import Data, hold_out
 from likelihood_gan.devices import limited_threads, on_cpu, resolve_device, torch_rng
 from likelihood_gan.distribution import SequenceDistribution, SequenceEstimator, evaluate
-from likelihood_gan.fitting import Phase, fit_modules, make_phases, report
+from likelihood_gan.fitting import PHASES, fit_modules, make_phases, report
 from likelihood_gan.models import LSTMDiscriminator, ResidualLSTM
 from likelihood_gan.objectives import Objective, get_objective, is_adversarial
 from likelihood_gan.plugins import ModuleParameters, try_out
@@ -34,6 +34,7 @@ from likelihood_gan.validation import (
     Sequences,
     check_handle_unknown,
     check_known,
+    check_longest,
     check_one_type,
     check_weighed,
 )
@@ -245,7 +246,7 @@ class LikelihoodGAN(ModuleParameters, SequenceEstimator):
         vocabulary = self._make_vocabulary(sequences)
         tokens = vocabulary.encode_rows(sequences)
         first, shares = count_distinct(tokens, weights)
-        max_len = self._check_lengths(tokens)
+        max_len = check_longest(tokens.shape[1] - 1, self.max_len)
 
         random_state = check_random_state(self.random_state)
         device = resolve_device(self.device)
@@ -279,7 +280,7 @@ class LikelihoodGAN(ModuleParameters, SequenceEstimator):
                 generator,
                 discriminator,
                 data,
-                self._phases(objective),
+                make_phases(objective, **{name: getattr(self, name) for name in PHASES}),
                 n_tokens=vocabulary.n_tokens,
                 patience=self.n_iter_no_change,
                 batch_size=int(self.batch_size),
@@ -430,16 +431,6 @@ class LikelihoodGAN(ModuleParameters, SequenceEstimator):
                 raise TypeError(f"callbacks must be callables, got {callback!r}")
         return get_objective(self.objective)
 
-    def _phases(self, objective: Objective) -> list[Phase]:
-        return make_phases(
-            objective,
-            self.pretrain_epochs,
-            self.discriminator_pretrain_epochs,
-            self.adversarial_epochs,
-            self.pretrain_learning_rate,
-            self.adversarial_learning_rate,
-        )
-
     def _make_vocabulary(self, sequences: Sequence[Sequence[Hashable]]) -> Vocabulary:
         text = is_text(sequences)
         if self._fitted("distribution_") is not None:
@@ -451,12 +442,3 @@ class LikelihoodGAN(ModuleParameters, SequenceEstimator):
             return Vocabulary.from_sequences(sequences)
         check_known(vocabulary, sequences)
         return vocabulary
-
-    def _check_lengths(self, tokens: Tensor) -> int:
-        longest = tokens.shape[1] - 1
-        if self.max_len is not None and longest > self.max_len:
-            raise ValueError(
-                f"max_len={self.max_len}, but X holds a sequence of {longest} symbols; raise "
-                "max_len or leave longer sequences out"
-            )
-        return self.max_len or max(longest, 1)

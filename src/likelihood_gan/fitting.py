@@ -78,6 +78,16 @@ class Run:
         return int(self.history[-1]["epoch"]) if self.history else 0
 
 
+PHASES = (
+    "pretrain_epochs",
+    "discriminator_pretrain_epochs",
+    "adversarial_epochs",
+    "pretrain_learning_rate",
+    "adversarial_learning_rate",
+)
+"""The parameters of `make_phases`."""
+
+
 def make_phases(
     objective: Objective,
     pretrain_epochs: int,

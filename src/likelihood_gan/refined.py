@@ -71,7 +71,8 @@ class Refined(SequenceEstimator):
     judge, and the mean logit counts.
 
     If the estimator held nothing of the data out, or the data repeat themselves, the logits are
-    calibrated on all data. This refines less: an estimator that has learned the data by heart looks better on them than it is.
+    calibrated on all data. This refines less: an estimator that has learned the data by heart looks
+    better on them than it is.
 
     Parameters
     ----------

@@ -106,6 +106,22 @@ def _check_sequence(element: Any, name: str, i: int) -> Sequence[Hashable]:
     return symbols
 
 
+def check_longest(longest: int, max_len: int | None) -> int:
+    """Return how long sequences may be: `max_len`, or as long as the longest.
+
+    Raises
+    ------
+    ValueError
+        If there is a longer one than `max_len`.
+    """
+    if max_len is not None and longest > max_len:
+        raise ValueError(
+            f"max_len={max_len}, but X holds a sequence of {longest} symbols; raise max_len or leave "
+            "longer sequences out"
+        )
+    return max_len or max(longest, 1)
+
+
 def check_handle_unknown(value: str) -> None:
     """Raise ValueError if `handle_unknown` is neither "error" nor "neg_inf"."""
     if value not in ("error", "neg_inf"):
