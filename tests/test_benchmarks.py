@@ -17,8 +17,11 @@ def line(tmp_path):
     return report.run(NAMES, tmp_path / "one.jsonl", runs=2, epochs=2, n_jobs=1)
 
 
+@pytest.mark.usefixtures("real_epochs")  # as in other processes
 @pytest.mark.parametrize("backend", ["threading", "loky"])
-def test_numbers_do_not_depend_on_backend_or_workers(tmp_path, line, backend):
+def test_numbers_do_not_depend_on_backend_or_workers(tmp_path, backend):
+    with joblib.parallel_config("threading", n_jobs=1):
+        line = report.run(NAMES, tmp_path / "one.jsonl", runs=2, epochs=2)
     with joblib.parallel_config(backend, n_jobs=2):
         other = report.run(NAMES, tmp_path / "two.jsonl", runs=2, epochs=2)
     for runs in (line, other):
