@@ -240,7 +240,8 @@ def two_sample_auc(
         cloned. Its kind should not be the one the generator was trained against. None is a
         logistic regression (C = 0.1) on hashed counts of 1- to 4-grams, boundary marks included.
     cv : int, default=5
-        Number of folds.
+        Number of folds. They follow one another: with the default classifier all take seconds, and
+        processes are better used for several models.
     random_state : int, RandomState or None, default=None
         Seed of the folds; the classifier has its own.
 
