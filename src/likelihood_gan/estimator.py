@@ -137,7 +137,7 @@ class LikelihoodGAN(ModuleParameters, SequenceEstimator):
     n_iter_ : int
         Number of epochs run.
     best_epoch_ : int
-        The epoch whose weights were kept.
+        The epoch whose weights were kept, as the records name it; 0 is what was counted.
     held_out_ : list
         The sequences that early stopping held out, for what is fitted on top, such as `Refined`. It
         is empty if occurrences were held out, and if the generator counts: in the end it has
