@@ -57,9 +57,8 @@ class Tempered(Autoregressive, nn.Module):
 def make_start(split, seed, **parameters):
     """Return an estimator of a `CharLSTM` that will be fitted to a split by maximum likelihood."""
     gan = LikelihoodGAN(CharLSTM, objective="mle", adversarial_epochs=0, random_state=seed)
-    gan.set_params(
-        discriminator_pretrain_epochs=5
-    )  # what goes on from it, as in the rows that are kept
+    # for what goes on from it: as in the rows that are kept
+    gan.set_params(discriminator_pretrain_epochs=5)
     gan.set_params(vocabulary=split.symbols, **split.settings)
     return gan.set_params(**parameters)
 
