@@ -350,8 +350,10 @@ def plot(rows, path):
         for (j, y), key in itertools.product(enumerate(("seconds", "peak_mb"), 1), curves):
             if y == "seconds" or key[1] == "ours":
                 style = "o-" if key[1] == "ours" else "o:"
-                points = zip(*((row["size"], row[y]) for row in curves[key]), strict=True)
-                axes[j, i].loglog(*points, style, label=" ".join(key))
+                # memory that was there before is no growth, and has no logarithm
+                points = [(row["size"], row[y]) for row in curves[key] if row[y] > 0]
+                if points:
+                    axes[j, i].loglog(*zip(*points, strict=True), style, label=" ".join(key))
             axes[j, i].set(xlabel=name, ylabel=y)
     for axis in axes.flat:
         if axis.get_legend_handles_labels()[0]:
