@@ -130,8 +130,13 @@ def product(split, seed, watch=None):
     return with_generator(gan, both).distribution_
 
 
+ALONE = dict(objective="mle", adversarial_epochs=0)
 SETTINGS = {
     "default": default,
+    "no adversarial epoch": functools.partial(default, **ALONE),
+    "maximum likelihood, as long": functools.partial(default, pretrain_epochs=47, **ALONE),
+    "eight adversarial epochs": functools.partial(default, adversarial_epochs=8),
+    "CharLSTM, same epochs": functools.partial(default, generator=CharLSTM, **ALONE),
     "refined default": refined,
     "CharLSTM x Kneser-Ney": product,
     "Kneser-Ney": n_gram,

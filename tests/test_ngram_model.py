@@ -252,6 +252,26 @@ def test_without_contexts_to_leave_out_pruning_changes_nothing():
     torch.testing.assert_close(pruned.log_prob(ROWS), unpruned.log_prob(ROWS))
 
 
+def test_contexts_are_as_long_as_it_pays():
+    draw = np.random.default_rng(0)
+    free = ["".join(word) for word in draw.choice(list("abn"), (300, 20))]
+    # what comes next was said 9 symbols ago: contexts of 8 symbols do not reach it, 11 do
+    bound = [word[:9] * 3 for word in free]
+    short = sorted({word[:4] for word in free})
+    for words, order in ((short, 6), (bound, 12)):
+        model = counted(words, order=None)
+        assert model.order == order
+        fixed = counted(words, order=order)
+        new = encode([word[1:] for word in words])
+        torch.testing.assert_close(model.log_prob(new), fixed.log_prob(new), rtol=1e-3, atol=0.01)
+        again = NGram(N_TOKENS)
+        again.load_state_dict(model.state_dict())
+        assert again.order == order
+        assert torch.equal(again.eval().log_prob(new), model.log_prob(new))
+    model.count(encode(short), torch.ones(len(short)))
+    assert model.order == 6  # it is chosen anew
+
+
 @pytest.mark.parametrize(
     "settings, words", [((3, 0), "order must"), ((3, 2, -1), "min_count must")]
 )

@@ -29,7 +29,7 @@ REPEATED = 1.0 + torch.arange(len(COUNTED)) % 3
 
 def network(weights=WEIGHTS, **settings):
     """Count, and take weights far from the initial ones, so that mistakes show."""
-    settings = dict(hidden_size=6, dropout=0, order=3) | settings
+    settings = dict(hidden_size=6, dropout=0, ngram_dropout=0, order=3) | settings
     model = ResidualLSTM(N_TOKENS, **settings, rng=seeded(1))
     with torch.no_grad():
         for parameter in model.parameters():
@@ -86,7 +86,7 @@ def names():
 @pytest.mark.parametrize("training", [True, False])
 def test_it_begins_as_its_n_gram_model(training):
     vocabulary, tokens = names()
-    model = ResidualLSTM(vocabulary.n_tokens, 128, dropout=0, rng=seeded())
+    model = ResidualLSTM(vocabulary.n_tokens, 128, dropout=0, ngram_dropout=0, rng=seeded())
     model.count(tokens[::2], torch.ones(len(tokens[::2])))
     model.train(training).requires_grad_(False)
     given = model.ngram.log_prob(tokens)
@@ -163,6 +163,20 @@ def test_the_more_symbols_are_counted_the_fewer_outputs_are_dropped(n_symbols, s
         model.ngram.count = lambda tokens, weights: None
         model.count(row, torch.ones(1))
         assert model.lstm.dropout == pytest.approx(share if dropout is None else dropout)
+
+
+def test_some_rows_are_read_in_training_as_if_nothing_had_been_counted():
+    model, n = network(ngram_dropout=0.5), 200
+    other = network(ngram_dropout=0.5)
+    other.count(COUNTED[:1], WEIGHTS[:1])
+    drawn, elsewhere = (
+        torch.stack([m.log_prob(COUNTED[1:], seeded(i)) for i in range(n)]) for m in (model, other)
+    )
+    hidden = (drawn - elsewhere).abs() < 1e-5  # whatever was counted
+    shown = network().log_prob(COUNTED[1:]).expand_as(drawn)
+    torch.testing.assert_close(drawn[~hidden], shown[~hidden])
+    assert ((hidden.float().mean(0) - 0.5).abs() < 4 * 0.5 / n**0.5).all()
+    assert torch.equal(model.eval().log_prob(ALL), network().eval().log_prob(ALL))
 
 
 def test_nothing_is_learned_by_the_counts():
@@ -276,7 +290,7 @@ def test_a_copy_scores_alike_in_both_modes_and_does_not_carry_the_tables(way, tr
 
 def test_weights_and_counts_are_in_the_state():
     model = network()
-    other = ResidualLSTM(N_TOKENS, 6, dropout=0, order=3)
+    other = ResidualLSTM(N_TOKENS, 6, dropout=0, ngram_dropout=0, order=3)
     other.load_state_dict(model.state_dict())
     for mode in (True, False):
         torch.testing.assert_close(other.train(mode).log_prob(ALL), model.train(mode).log_prob(ALL))
@@ -295,7 +309,8 @@ def test_a_distribution_survives_the_file(tmp_path):
 
 
 def test_arguments_are_checked():
-    for wrong in ({"order": 0}, {"hidden_size": 0}, {"dropout": 1}, {"min_count": -1}):
-        (name,) = wrong
+    for name, value in dict(
+        order=0, hidden_size=0, dropout=1, ngram_dropout=1, min_count=-1
+    ).items():
         with pytest.raises(ValueError, match=name):
-            ResidualLSTM(N_TOKENS, **wrong)
+            ResidualLSTM(N_TOKENS, **{name: value})

@@ -3,6 +3,7 @@
 How a network corrects it is left to `residual`.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -17,8 +18,11 @@ from likelihood_gan.sampling import Autoregressive
 
 N_CLASSES = 3
 """Counts of 1, of 2, and of more are discounted differently."""
-SYMBOLS_FOR_DISCOUNTS = 200_000
-"""Symbols, about, whose likelihood chooses the discounts."""
+SYMBOLS_FOR_DISCOUNTS = 100_000
+"""Symbols, about, whose likelihood chooses the discounts, and the order."""
+ORDERS = 6, 8, 12, 16, 24
+WORTH_LONGER = 0.01
+"""Share of the nats that longer contexts must save to be counted: they take time and memory."""
 _NOTHING = -1  # what stands before the start mark
 _SOME = 1e-9  # counts below it are rounding errors
 _USUAL = torch.tensor([0.75, 0.5, 0.45], dtype=torch.float64)  # discounts for text
@@ -46,8 +50,10 @@ class NGram(Autoregressive, nn.Module):
     ----------
     n_tokens : int
         Number of tokens, END (0) included.
-    order : int, default=6
-        Most symbols of context, the start mark included, plus 1.
+    order : int or None, default=None
+        Most symbols of context, the start mark included, plus 1. None takes the first of 6, 8, 12, 16
+        and 24 on which the next one does not improve, by the likelihood of each row under the
+        counts of the others.
     min_count : float, default=0
         Contexts that were met less often are left out. The model is smaller then and tells less of
         the sequences it has counted; what is left out in training mode is no longer exact.
@@ -87,20 +93,27 @@ class NGram(Autoregressive, nn.Module):
     rows: Tensor  # hashes of what was counted, sorted,
     left_out: Tensor  # and the occurrences that are left out of each
 
-    def __init__(self, n_tokens: int, order: int = 6, min_count: float = 0.0):
+    def __init__(self, n_tokens: int, order: int | None = None, min_count: float = 0.0):
         super().__init__()
-        if order < 1:
-            raise ValueError(f"order must be at least 1, got {order}")
+        if order is not None and order < 1:
+            raise ValueError(f"order must be None or at least 1, got {order}")
         if not min_count >= 0:
             raise ValueError(f"min_count must be at least 0, got {min_count}")
         self.arguments = {"n_tokens": n_tokens, "order": order, "min_count": min_count}
-        self.n_tokens, self.order, self.min_count = n_tokens, order, min_count
+        self.n_tokens, self.min_count = n_tokens, min_count
+        self._orders = ORDERS if order is None else (order,)
+        order = self._orders[0]
         nothing = _count(torch.zeros((0, 1), dtype=torch.int64), np.zeros(0), n_tokens, order, 0)
         for name, values in zip(_BUFFERS, nothing, strict=True):
             self.register_buffer(name, values)
         self.register_buffer("discounts", _USUAL.repeat(order, 1))
         self.register_buffer("rows", torch.zeros(0, dtype=torch.int64))
         self.register_buffer("left_out", torch.zeros(0, dtype=torch.float64))
+
+    @property
+    def order(self) -> int:
+        """Most symbols of context, the start mark included, plus 1: as given, or as chosen."""
+        return len(self.discounts)
 
     def count(self, tokens: Tensor, weights: Tensor) -> None:
         """Learn rows, and forget what was counted before.
@@ -114,13 +127,22 @@ class NGram(Autoregressive, nn.Module):
         """
         device = self.counts.device
         tokens, times = tokens.cpu(), occurrences(weights.cpu().double().numpy())
-        counted = _count(tokens, times, self.n_tokens, self.order, self.min_count)
-        for name, values in zip(_BUFFERS, counted, strict=True):
-            setattr(self, name, values.to(device))
-        keys, order = hash_rows(tokens).sort()
+        keys, sorting = hash_rows(tokens).sort()
         left_out = np.ones_like(times) if repeat_themselves(times) else times
-        self.rows, self.left_out = keys.to(device), torch.from_numpy(left_out)[order].to(device)
-        self._choose_discounts(tokens, torch.from_numpy(times))
+        self.rows, self.left_out = keys.to(device), torch.from_numpy(left_out)[sorting].to(device)
+        guess, kept, lowest = _USUAL.to(device)[None], {}, math.inf
+        for order in self._orders:
+            counted = _count(tokens, times, self.n_tokens, order, self.min_count)
+            for name, values in zip(_BUFFERS, counted, strict=True):
+                setattr(self, name, values.to(device))
+            self.discounts = torch.cat([guess, guess[-1:].repeat(order - len(guess), 1)])
+            nats = self._choose_discounts(tokens, torch.from_numpy(times))
+            if nats > (1 - WORTH_LONGER) * lowest:
+                break
+            kept = {name: getattr(self, name) for name in (*_BUFFERS, "discounts")}
+            guess, lowest = self.discounts, nats
+        for name, values in kept.items():
+            setattr(self, name, values)
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """Read one token a row; (batch,) -> next-symbol log-probabilities (batch, n_tokens)."""
@@ -177,7 +199,7 @@ class NGram(Autoregressive, nn.Module):
 
     def _features(self, places: "_Places", removals: "Sequence[_Removal] | None") -> "_Features":
         """Return for every length of context what the recursion needs."""
-        features = []
+        features: _Features = []
         for depth, node in enumerate(places.path.unbind(1)):
             entry, found = _find(self.pairs, node * self.n_tokens + places.symbol, node >= 0)
             count = self.counts[entry].where(found, 0) if len(self.pairs) else found.double()
@@ -188,13 +210,17 @@ class NGram(Autoregressive, nn.Module):
                 less, change = removal.of_nodes(places.row * len(self.totals) + node, node >= 0)
                 total, discounted = total - less, discounted + change
             known = (node >= 0) & (total > _SOME)
-            features.append((known, count.clamp(min=0), total.where(known, 1), discounted))
+            count = count.clamp(min=0)
+            clipped, kind = count.clamp(max=N_CLASSES), _class(count)
+            features.append((known, count, clipped, kind, total.where(known, 1), discounted))
         return features
 
     def _combine(self, discounts: Tensor, features: "_Features") -> Tensor:
         p = torch.full_like(features[0][1], 1 / self.n_tokens)
-        for d, (known, count, total, discounted) in zip(discounts, features, strict=True):
-            direct = count - d[_class(count)] * count.clamp(max=N_CLASSES)
+        for d, (known, count, clipped, kind, total, discounted) in zip(
+            discounts, features, strict=True
+        ):
+            direct = count - d[kind] * clipped
             p = torch.where(known, (direct + discounted @ d * p) / total, p)
         return p.log()
 
@@ -276,8 +302,11 @@ class NGram(Autoregressive, nn.Module):
         total = amounts.new_zeros(len(nodes)).index_add(0, index, amounts)
         return _Removal(keys, amounts, nodes, total, change.view(-1, N_CLASSES))
 
-    def _choose_discounts(self, tokens: Tensor, times: Tensor) -> None:
-        """Maximise the likelihood of the counted rows, each as if it had not been counted."""
+    def _choose_discounts(self, tokens: Tensor, times: Tensor) -> float:
+        """Maximise the likelihood of the counted rows, each as if it had not been counted.
+
+        Return its negative logarithm, in nats a row.
+        """
         some = torch.randperm(len(tokens), generator=torch.Generator().manual_seed(0))
         enough = (lengths(tokens[some]) + 1).cumsum(0) <= SYMBOLS_FOR_DISCOUNTS
         some = some[: max(int(enough.sum()), 1)]
@@ -288,8 +317,10 @@ class NGram(Autoregressive, nn.Module):
         features = self._features(places, self._removals(tokens, places))
         self.training = training
         shares = (times / times.sum())[places.row]
-        logits = _USUAL.to(device).repeat(self.order, 1).logit().requires_grad_()
-        optimiser = torch.optim.LBFGS([logits], max_iter=60, line_search_fn="strong_wolfe")
+        logits = self.discounts.logit().requires_grad_()
+        optimiser = torch.optim.LBFGS(
+            [logits], max_iter=60, tolerance_change=1e-6, line_search_fn="strong_wolfe"
+        )
 
         def closure() -> Tensor:
             optimiser.zero_grad()
@@ -302,6 +333,7 @@ class NGram(Autoregressive, nn.Module):
         with torch.enable_grad():
             optimiser.step(closure)
         self.discounts = logits.detach().sigmoid()
+        return -float((shares * self._combine(self.discounts, features)).sum())
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *arguments: Any
@@ -312,8 +344,9 @@ class NGram(Autoregressive, nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *arguments)
 
 
-_Features = list[tuple[Tensor, Tensor, Tensor, Tensor]]
-"""For each length: whether the context is known, c(v, w), c(v), (n,), and Σ c̄ by class."""
+_Features = list[tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]]
+"""For each length: whether the context is known, c(v, w), c̄(v, w), its class, c(v), (n,), and Σ c̄
+by class."""
 
 
 class _Places(NamedTuple):

@@ -45,7 +45,10 @@ class ResidualLSTM(Autoregressive, nn.Module):
     dropout : float or None, default=None
         Share of every layer's outputs that are dropped in training. None is .5 for up to 50,000 symbols
         that are counted, .25 for a million, and in between by their logarithm.
-    order : int, default=8
+    ngram_dropout : float, default=0.3
+        Share of the rows from which the n-gram model is hidden in training: the LSTM does not read q, and
+        its correction stands alone. So the network learns the whole task, as an expert of its own.
+    order : int or None, default=None
         The n-gram model's, see `NGram`.
     min_count : float, default=0
         The n-gram model's: contexts that were met less often are left out.
@@ -68,7 +71,8 @@ class ResidualLSTM(Autoregressive, nn.Module):
         hidden_size: int = 128,
         n_layers: int = 1,
         dropout: float | None = None,
-        order: int = 8,
+        ngram_dropout: float = 0.3,
+        order: int | None = None,
         min_count: float = 0.0,
         embedding_size: int | None = None,
         rng: torch.Generator | None = None,
@@ -80,7 +84,14 @@ class ResidualLSTM(Autoregressive, nn.Module):
             n_layers=n_layers,
             dropout=0.5 if dropout is None else dropout,
             embedding_size=embedding_size,
-        ) | {"dropout": dropout, "order": order, "min_count": min_count}
+        ) | {
+            "dropout": dropout,
+            "ngram_dropout": ngram_dropout,
+            "order": order,
+            "min_count": min_count,
+        }
+        if not 0 <= ngram_dropout < 1:
+            raise ValueError(f"ngram_dropout must be in [0, 1), got {ngram_dropout}")
         self.ngram = NGram(n_tokens, order, min_count)
         with torch.random.fork_rng(devices=[]):  # PyTorch's own initial draws are thrown away
             self.symbols = Symbols(n_tokens, embedding_size)
@@ -133,8 +144,14 @@ class ResidualLSTM(Autoregressive, nn.Module):
     def _correct(
         self, read: Tensor, log_q: Tensor, state: State, rng: torch.Generator | None
     ) -> tuple[Tensor, State]:
-        inputs = torch.cat([self.symbols(read, self.output.weight.dtype), log_q.exp()], 2)
+        shown = torch.ones_like(log_q[:, :1, :1])
+        if self.training and (hidden := self.arguments["ngram_dropout"]):
+            shown = (torch.rand(shown.shape, device=shown.device, generator=rng) >= hidden).to(
+                shown
+            )
+        inputs = torch.cat([self.symbols(read, self.output.weight.dtype), shown * log_q.exp()], 2)
         h, state = self.lstm(inputs, state, rng)
+        log_q = shown * log_q
         # a symbol of probability 0 in the counts has one in the uniform end of the recursion
         return (self.output(h) + self.trust(h) * log_q).log_softmax(-1), state
 
