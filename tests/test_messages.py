@@ -4,6 +4,7 @@ Each row of a table is a call, the type of its error, and words that the message
 """
 
 import math
+import re
 
 import matplotlib
 import numpy as np
@@ -15,6 +16,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 from torch import nn
 
 from likelihood_gan import CharLSTM, LikelihoodGAN, LSTMDiscriminator, SequenceDistribution
+from likelihood_gan.devices import resolve_device
 from likelihood_gan.displays import LengthDisplay, TrainingDisplay
 from likelihood_gan.metrics import (
     coverage,
@@ -26,7 +28,7 @@ from likelihood_gan.metrics import (
     two_sample_auc,
     uniqueness,
 )
-from likelihood_gan.models import Mixture
+from likelihood_gan.models import Mixture, NGram, ResidualLSTM
 from likelihood_gan.objectives import BalanceHeuristic, ImportanceSampled
 from likelihood_gan.vocabulary import Vocabulary
 
@@ -39,6 +41,11 @@ def assert_refused(call, error, words):
     message = str(raised.value)
     missing = [word for word in words if word not in message]
     assert not missing, f"{missing} not in: {message}"
+
+
+def learned(estimator):
+    """Return the attributes that a fit leaves: the very objects."""
+    return {key: value for key, value in vars(estimator).items() if key.endswith("_")}
 
 
 # Fitting
@@ -105,7 +112,7 @@ FITS = [
     (["a", ("b",)], TypeError, "X must hold strings, like the others, got ('b',)"),
     ([("b",), "a"], TypeError, "X must hold sequences of symbols, like the others, got 'a'"),
     (["a"], ValueError, "at least two", "n_samples=1", "early_stopping=False"),
-    ({"max_len": 0}, ValueError, "max_len == 0, must be >= 1"),
+    ({"max_len": 0}, ValueError, "max_len must be None or an integer >= 1, got 0"),
     ({"max_len": 3}, ValueError, "max_len=3", "a sequence of 4 symbols", "raise max_len"),
     ({"vocabulary": "abc"}, ValueError, "not in the vocabulary", "'d', 'e'", "vocabulary="),
     ({"vocabulary": ["ab"]}, ValueError, "single characters, got ['ab']"),
@@ -116,26 +123,10 @@ FITS = [
     ({"objective": 3}, TypeError, "objective must be a name or a callable", "3"),
     ({"precision": "fp8"}, ValueError, "precision must be 'float32' or 'bf16', got 'fp8'"),
     ({"handle_unknown": "ignore"}, ValueError, "handle_unknown must be 'error' or", "'ignore'"),
-    ({"batch_size": 0}, ValueError, "batch_size == 0, must be >= 1"),
-    ({"adversarial_epochs": -1}, ValueError, "adversarial_epochs == -1, must be >= 0"),
-    ({"n_iter_no_change": 0}, ValueError, "n_iter_no_change == 0, must be >= 1"),
-    ({"pretrain_epochs": 1.5}, TypeError, "pretrain_epochs must be an instance of int"),
     (
         {"pretrain_epochs": 0, "adversarial_epochs": 0},
         *(ValueError, "nothing would be trained", "pass a trained module as generator, or train"),
     ),
-    ({"validation_fraction": 1.0}, ValueError, "validation_fraction == 1.0, must be < 1"),
-    ({"adversarial_learning_rate": 0}, ValueError, "adversarial_learning_rate == 0, must be > 0"),
-    (
-        {"pretrain_learning_rate": {2: 0.1}},
-        ValueError,
-        "pretrain_learning_rate must say",
-        "epoch 1",
-    ),
-    ({"pretrain_learning_rate": {1: 0.1, 2: -1}}, ValueError, "pretrain_learning_rate == -1"),
-    ({"discriminator_learning_rate": "fast"}, TypeError, "discriminator_learning_rate must be"),
-    ({"adversarial_learning_rate": lambda epoch: math.inf}, ValueError, "must be finite, got inf"),
-    ({"callbacks": ["print"]}, TypeError, "callbacks must be callables, got 'print'"),
     (custom(3), TypeError, "generator must be a torch.nn.Module or a callable, got 3"),
     (custom(lambda n_tokens: {}), TypeError, "generator must build a torch.nn.Module, got dict"),
     (custom(Bigram(30), width=3), ValueError, "generator_params={'width': 3}", "got a module"),
@@ -156,17 +147,108 @@ FITS = [
     (broken(lambda v: 0.5), ValueError, "shape (8,), got float"),
     (judged_by(pairs), ValueError, "discriminator(tokens)", "shape (8,), got (8, 5, 2)"),
     (judged_by(nn.Identity), ValueError, "discriminator Identity has no parameters to train"),
-    ({"objective": lambda batch: batch.real.log_prob}, ValueError, "scalar tensor, got (16,)"),
+    ({"objective": lambda batch: batch.real.log_prob}, ValueError, "scalar tensor, got (8,)"),
 ]
 
 
+def to_mapping(rate):
+    return {1: 0.1, 2: rate}
+
+
+def later(rate):
+    return lambda epoch: 0.1 if epoch == 1 else rate
+
+
+RATES = ("pretrain_learning_rate", "adversarial_learning_rate", "discriminator_learning_rate")
+COUNTS = {
+    "pretrain_epochs": 0,
+    "discriminator_pretrain_epochs": 0,
+    "adversarial_epochs": 0,
+    "n_iter_no_change": 1,
+}
+AN_OBJECTIVE = [
+    (lambda batch: batch.real.log_prob.mean() * math.nan, "returned NaN before training"),
+    (lambda batch: torch.tensor(1.0), "returned 1.0, a constant without gradient"),
+    (lambda batch: batch.real.log_prob.detach().mean(), "without detach()"),
+    (lambda batch: 1.0, "must return a scalar tensor, got float"),
+]
+MAPPING = 'a mapping of names to values, such as {"hidden_size": 64}'
+# one parameter, its value and what it must be
+PARAMETERS = [
+    *(
+        (name, value, error, f"{name} must be an integer >= {least}, got {value!r}")
+        for name, least in COUNTS.items()
+        for value, error in ((3.0, TypeError), (True, TypeError), (-1, ValueError))
+    ),
+    *(
+        ("batch_size", value, error, f"an integer from 1 to 1048576, got {value!r}")
+        for value, error in ((True, TypeError), (8.0, TypeError), (0, ValueError), (10**9, ValueError))
+    ),
+    ("max_len", True, TypeError, "max_len must be None or an integer >= 1, got True"),
+    ("verbose", -1, ValueError, "verbose must be True or False or an integer >= 0, got -1"),
+    *(
+        (name, value, TypeError, f"{name} must be True or False, got {value!r}")
+        for name in ("early_stopping", "warm_start")
+        for value in ("no", 0, None)
+    ),
+    *(
+        ("validation_fraction", value, error, f"between 0 and 1, neither included, got {value!r}")
+        for value, error in ((1.0, ValueError), (math.nan, ValueError), (True, TypeError))
+    ),
+    *(
+        (name, value, error, f"{name} must be a positive, finite number, got {value!r}")
+        for name in RATES
+        for value, error in (
+            *((rate, ValueError) for rate in (0, -1, math.nan, math.inf)),
+            *((rate, TypeError) for rate in ("fast", True, None)),
+        )
+    ),
+    *(
+        (name, form(rate), error, f"{name}, in epoch 2, must be a finite number >= 0, got {rate!r}")
+        for name in RATES
+        for form in (to_mapping, later)
+        for rate, error in (
+            *((rate, ValueError) for rate in (-1, math.nan, math.inf)),
+            *((rate, TypeError) for rate in ("fast", True)),
+        )
+    ),
+    *(
+        (name, rates, ValueError, f"{name} must not be 0 in all epochs; to train nothing set epochs")
+        for name in RATES
+        for rates in ({1: 0, 2: 0.0}, lambda epoch: 0)
+    ),
+    ("pretrain_learning_rate", {2: 0.1}, ValueError, "must say the rate of epoch 1, got {2: 0.1}"),
+    ("pretrain_learning_rate", {1: 0.1, 2.5: 1}, TypeError, "an epoch must be an integer >= 1, got 2.5"),
+    ("generator_params", [64], TypeError, f"generator_params must be None or {MAPPING}, got [64]"),
+    ("discriminator_params", {1: 2}, TypeError, f"_params must be None or {MAPPING}, got {{1: 2}}"),
+    ("generator_params", {"hiden": 8}, TypeError, "'hiden'; its parameters are ['hidden_size', 'n_"),
+    ("generator_params", {"hidden_size": "big"}, TypeError, "hidden_size must be an integer >= 1, got"),
+    ("generator_params", {"n_layers": 1.5}, TypeError, "n_layers must be an integer >= 1, got 1.5"),
+    ("discriminator_params", {"dropout": "x"}, TypeError, "dropout must be a number from 0 to below 1"),
+    ("discriminator_params", {"bidirectional": "no"}, TypeError, "bidirectional must be True or False"),
+    ("callbacks", print, TypeError, "callbacks must be None or a list of callables, such as [Print"),
+    ("callbacks", ["print"], TypeError, "callbacks must be None or a list of callables", "['print']"),
+    ("vocabulary", 3, TypeError, "vocabulary must be None or an iterable of hashable symbols, got 3"),
+    ("vocabulary", [["a"]], TypeError, "vocabulary must be None or an iterable of hashable", "[['a']]"),
+    ("precision", None, TypeError, "precision must be 'float32' or 'bf16', got None"),
+    ("device", "gpu", ValueError, "device='gpu' is no device that PyTorch knows; pass a name such as"),
+    ("device", 3, TypeError, "device must be a str or a torch.device, got 3; pass a name such as"),
+    ("random_state", -1, ValueError, "random_state must be None, an integer from 0 to 4294967295", "-1"),
+    *(("objective", function, ValueError, words) for function, words in AN_OBJECTIVE),
+]
+FITS += [({name: value}, error, *words) for name, value, error, *words in PARAMETERS]
+
+
 @pytest.mark.parametrize("row", FITS, ids=lambda row: row[2])
-def test_fit_refuses_bad_input_and_stays_unfitted(row):
+def test_fit_refuses_bad_input_and_leaves_what_was_there(fitted, row):
     given, error, *words = row
     X, settings = (NAMES, given) if isinstance(given, dict) else (given, {})
     gan = tiny(**settings)
     assert_refused(lambda: gan.fit(X), error, words)
-    assert not [key for key in vars(gan) if key.endswith("_")]
+    assert not learned(gan)
+    vars(gan).update(learned(fitted))  # as if it had been fitted before
+    assert_refused(lambda: gan.fit(X), error, words)
+    assert learned(gan) == learned(fitted)
 
 
 WEIGHTS = [
@@ -195,17 +277,21 @@ def test_warm_start_refuses_symbols_it_has_no_token_for():
 # Drawing and scoring
 
 SAMPLES = [
-    (dict(n_samples=0), ValueError, "n_samples == 0, must be >= 1"),
-    (dict(n_samples=2.5), TypeError, "n_samples must be an instance of int"),
-    (dict(max_len=0), ValueError, "max_len == 0, must be >= 1"),
+    (dict(n_samples=0), ValueError, "n_samples must be an integer >= 1, got 0"),
+    (dict(n_samples=2.5), TypeError, "n_samples must be an integer >= 1, got 2.5"),
+    (dict(n_samples=True), TypeError, "n_samples must be an integer >= 1, got True"),
+    (dict(max_len=0), ValueError, "max_len must be an integer >= 1, got 0"),
     (dict(max_len=3, min_len=4), ValueError, "max_len must be at least min_len=4, got 3"),
-    (dict(min_len=-1), ValueError, "min_len == -1, must be >= 0"),
+    (dict(min_len=-1), ValueError, "min_len must be an integer >= 0, got -1"),
     (dict(max_len=3, prefix="anna"), ValueError, "max_len=3 is shorter than the prefix of 4"),
-    (dict(prefix="ä"), ValueError, "prefix holds symbols", "['ä']"),
+    (dict(prefix="É"), ValueError, "prefix='É' holds symbols", "['É']; choose among ['a', 'b',"),
     (dict(prefix=["a"]), TypeError, "prefix must be a str, like the data of fit, got ['a']"),
-    (dict(temperature=0), ValueError, "temperature == 0, must be > 0"),
-    (dict(temperature="hot"), TypeError, "temperature must be an instance of"),
-    (dict(random_state="x"), ValueError, "'x' cannot be used to seed"),
+    *(
+        (dict(temperature=value), ValueError, f"must be a positive, finite number, got {value}")
+        for value in (0, math.nan, math.inf)
+    ),
+    (dict(temperature="hot"), TypeError, "temperature must be a positive, finite number, got 'hot'"),
+    (dict(random_state="x"), ValueError, "random_state must be None, an integer from 0", "'x'"),
     (dict(colour="red"), TypeError, "no constraint ['colour']", "prefix", "temperature"),
 ]
 
@@ -215,6 +301,20 @@ def test_sampling_refuses_bad_arguments(fitted, arguments, error, words):
     for model in (fitted, fitted.distribution_):
         assert_refused(lambda model=model: model.sample(**arguments), error, words)
         assert_refused(lambda model=model: model.sample_counts(**arguments), error, words)
+
+
+def test_flags_of_a_call_must_be_booleans(fitted):
+    told = ("distinct must be True or False, got 'no'",)
+    assert_refused(lambda: fitted.sample(distinct="no"), TypeError, told)
+    told = ("random must be True or False, got 1",)
+    assert_refused(lambda: fitted.discriminate(NAMES, random=1), TypeError, told)
+
+
+def test_a_prefix_of_tuples_is_no_bare_string():
+    model = SequenceDistribution(Bigram(3), ["ATG", "GCC"], 5)
+    told = ("prefix must be a list of symbols, ['ATG'] or list('ATG'), like the data", "got 'ATG'")
+    assert_refused(lambda: model.sample(prefix="ATG"), TypeError, told)
+    assert model.sample(prefix=["ATG"])[0][0] == "ATG"
 
 
 @pytest.mark.parametrize("arguments", [{"prefix": "a"}, {"temperature": 0.5}, {"min_len": 1}])
@@ -268,7 +368,7 @@ CALLS = [
     (lambda: SequenceDistribution(nn.Linear(2, 2), "a", 5), TypeError, "log_prob and sample"),
     (lambda: SequenceDistribution(Bigram, "a", 5), TypeError, "generator must have", "Bigram"),
     (lambda: SequenceDistribution(Bigram(3), "aa", 5), ValueError, "the same symbol twice"),
-    (lambda: SequenceDistribution(Bigram(3), "ab", 0), ValueError, "max_len == 0, must be >= 1"),
+    (lambda: SequenceDistribution(Bigram(3), "ab", 0), ValueError, "max_len must be an integer >= 1"),
     (lambda: Vocabulary("aba"), ValueError, "same symbol twice", "give every symbol once"),
     (lambda: Vocabulary(["a", "bc"]), ValueError, "single characters, got ['bc']"),
     (lambda: Mixture([]), ValueError, "at least one module", "got 0 generators"),
@@ -278,10 +378,20 @@ CALLS = [
     (lambda: Mixture([Bigram(3)] * 2, [0, 0]), ValueError, "weights must be", "not all 0"),
     (lambda: Mixture([Bigram(3)] * 2, [1, math.nan]), ValueError, "weights must be finite", "nan"),
     (lambda: Mixture([Bigram(3)] * 2, [1, math.inf]), ValueError, "weights must be finite", "inf"),
+    (lambda: Mixture([Bigram(3)], ["a"]), TypeError, "weights must be a sequence of", "['a']"),
     (lambda: Mixture([nn.Linear(2, 2)]), TypeError, "generators holds a Linear", "generator_ of"),
     (lambda: Mixture([LSTMDiscriminator(3)]), TypeError, "generators holds a LSTMDiscriminator"),
     (lambda: Mixture([Bigram]), TypeError, "generators holds a type", "generator_ of a fitted"),
     (lambda: Mixture([LikelihoodGAN()]), TypeError, "generators holds a LikelihoodGAN"),
+    (lambda: NGram(3, order=2.0), TypeError, "order must be an integer >= 1, got 2.0"),
+    (lambda: NGram(3, min_count=math.nan), ValueError, "min_count must be a finite number >= 0"),
+    (lambda: ResidualLSTM(3, order="x"), TypeError, "order must be an integer >= 1, got 'x'"),
+    (lambda: ResidualLSTM(True), TypeError, "n_tokens must be an integer >= 1, got True"),
+    (lambda: CharLSTM(3, dropout=None), TypeError, "dropout must be a number from 0", "None"),
+    (
+        lambda: tiny().set_params(generator_params__hidden_size=8),
+        *(ValueError, "generator_params__hidden_size is no parameter; write generator__hidden_size"),
+    ),
     (lambda: uniqueness("abc"), TypeError, "generated", "pass [generated]"),
     (lambda: novelty(["a"], [1]), TypeError, "training[0] is 1"),
     (lambda: coverage(["a"], [("a",)]), TypeError, "held_out must hold strings, like generated"),
@@ -290,14 +400,18 @@ CALLS = [
     (lambda: nll(None, []), ValueError, "sequences is empty"),
     (lambda: nll(3, ["a"]), AttributeError, "score_samples"),
     (lambda: real_against_real(novelty, []), ValueError, "real is empty"),
-    (lambda: n_gram_divergence(*PAIR, n=0), ValueError, "n == 0, must be >= 1"),
-    (lambda: n_gram_divergence(*PAIR, n=2.0), TypeError, "n must be an instance of int"),
-    (lambda: hashed_frechet_distance(*PAIR, n_features=0), ValueError, "n_features == 0"),
+    (lambda: n_gram_divergence(*PAIR, n=0), ValueError, "n must be an integer >= 1, got 0"),
+    (lambda: n_gram_divergence(*PAIR, n=2.0), TypeError, "n must be an integer >= 1, got 2.0"),
+    (lambda: hashed_frechet_distance(*PAIR, n_features=0), ValueError, "n_features must", "0"),
     (
         lambda: hashed_frechet_distance(*PAIR, ngram_range=(3, 2)),
         *(ValueError, "ngram_range must be (shortest, longest)", "got (3, 2)"),
     ),
-    (lambda: two_sample_auc(*PAIR, cv=1), ValueError, "cv == 1, must be >= 2"),
+    (
+        lambda: hashed_frechet_distance(*PAIR, ngram_range=3),
+        *(TypeError, "ngram_range must be (shortest, longest) with 1 <= shortest", "got 3"),
+    ),
+    (lambda: two_sample_auc(*PAIR, cv=1), ValueError, "cv must be an integer >= 2, got 1"),
     (
         lambda: two_sample_auc(["a"] * 9, AB, cv=2),
         *(ValueError, "generated must hold at least cv=2 distinct sequences, got 1", "lower cv"),
@@ -307,7 +421,7 @@ CALLS = [
         *(TypeError, "classifier must be", "predict_proba, got CountVectorizer"),
     ),
     (lambda: real_against_real(novelty, ["a"]), ValueError, "real must hold at least 2", "got 1"),
-    (lambda: real_against_real(novelty, AB, n_repeats=0), ValueError, "n_repeats == 0"),
+    (lambda: real_against_real(novelty, AB, n_repeats=0), ValueError, "n_repeats must", "0"),
     (
         lambda: TrainingDisplay.from_histories([]),
         ValueError,
@@ -337,3 +451,56 @@ def test_bad_arguments_are_refused_by_name(row):
 def test_impossible_sizes_are_refused_by_name(build, argument, value):
     words = (f"{argument} must be", f"got {value}")
     assert_refused(lambda: build(5, **{argument: value}), ValueError, words)
+
+
+def test_what_the_rules_allow_is_allowed():
+    gan = tiny(
+        pretrain_epochs=np.int64(1),
+        adversarial_epochs=np.int32(1),
+        early_stopping=np.bool_(False),
+        verbose=False,
+        validation_fraction=np.float32(0.1),
+        pretrain_learning_rate=lambda epoch: 0.01 if epoch == 1 else 0,
+        adversarial_learning_rate={1: 0, 2: np.float32(0.01)},
+        callbacks=[],
+        generator_params={"hidden_size": np.int64(8)},
+    )
+    assert len(gan.fit(NAMES).sample(np.int64(2), distinct=np.bool_(True), random_state=0)) == 2
+
+
+@pytest.mark.parametrize("device", ["mps", torch.device("mps"), "meta"])
+def test_a_device_that_cannot_compute_is_replaced_with_a_warning(device):
+    words = re.escape(f"device={device!r} is not available here; using the CPU")
+    with pytest.warns(UserWarning, match=words):
+        assert resolve_device(device) == torch.device("cpu")
+
+
+def test_a_rate_that_changes_after_the_check_is_refused_during_the_fit():
+    calls = []
+
+    def moody(epoch):
+        calls.append(epoch)
+        return 0.01 if len(calls) < 4 else math.nan
+
+    gan = tiny(pretrain_learning_rate=moody)
+    told = ("the learning rate of epoch 2 must be a finite number >= 0, got nan",)
+    assert_refused(lambda: gan.fit(NAMES), ValueError, told)
+    assert not learned(gan)
+
+
+# Files
+
+
+def test_a_file_needs_a_folder_and_a_name(fitted, tmp_path):
+    folder, missing = str(tmp_path), str(tmp_path / "no")
+    rows = [
+        (folder, IsADirectoryError, (f"path={folder!r} is a folder; pass the name of a file",)),
+        ("", IsADirectoryError, ("path='' is a folder", "'model.safetensors'")),
+        (3, TypeError, ("path must be a str or a pathlib.Path, got 3",)),
+    ]
+    for path, error, words in rows:
+        for use in (fitted.save, fitted.distribution_.save, LikelihoodGAN.load):
+            assert_refused(lambda use=use, path=path: use(path), error, words)
+    told = (f"there is no folder {missing!r}; make it first",)
+    assert_refused(lambda: fitted.save(missing + "/model"), FileNotFoundError, told)
+    assert not list(tmp_path.iterdir())

@@ -13,6 +13,7 @@ ORDER = [
     "protocols",
     "vocabulary",
     "validation",
+    "parameters",
     "ngrams",
     "schedules",
     "devices",

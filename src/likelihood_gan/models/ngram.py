@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from likelihood_gan.parameters import NOT_NEGATIVE, check, integer
 from likelihood_gan.protocols import END, State, lengths
 from likelihood_gan.rows import hash_rows, occurrences, repeat_themselves
 from likelihood_gan.sampling import Autoregressive
@@ -89,10 +90,9 @@ class NGram(Autoregressive, nn.Module):
 
     def __init__(self, n_tokens: int, order: int = 6, min_count: float = 0.0):
         super().__init__()
-        if order < 1:
-            raise ValueError(f"order must be at least 1, got {order}")
-        if not min_count >= 0:
-            raise ValueError(f"min_count must be at least 0, got {min_count}")
+        check(n_tokens, "n_tokens", integer(1))
+        check(order, "order", integer(1))
+        check(min_count, "min_count", NOT_NEGATIVE)
         self.arguments = {"n_tokens": n_tokens, "order": order, "min_count": min_count}
         self.n_tokens, self.order, self.min_count = n_tokens, order, min_count
         nothing = _count(torch.zeros((0, 1), dtype=torch.int64), np.zeros(0), n_tokens, order, 0)
