@@ -78,7 +78,9 @@ def test_a_rate_that_makes_all_worse_than_random_symbols_ends_in_an_error(early_
     fitted, gan = tiny().fit(NAMES), tiny(**settings)
     for estimator in (gan, fitted.set_params(**settings)):
         before = {key: value for key, value in vars(estimator).items() if key.endswith("_")}
-        with pytest.raises(FloatingPointError, match="pretrain_learning_rate=1000000.0 .*unchanged"):
+        with pytest.raises(
+            FloatingPointError, match="pretrain_learning_rate=1000000.0 .*unchanged"
+        ):
             estimator.fit(NAMES)
         after = {key: value for key, value in vars(estimator).items() if key.endswith("_")}
         assert after == before

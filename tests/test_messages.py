@@ -4,19 +4,17 @@ Each row of a table is a call, the type of its error, and words that the message
 """
 
 import math
-import re
 
 import matplotlib
 import numpy as np
 import pytest
 import torch
-from conftest import NAMES, tiny
+from conftest import NAMES, assert_refused, learned, tiny
 from enumeration import Bigram, NoStep
 from sklearn.feature_extraction.text import CountVectorizer
 from torch import nn
 
 from likelihood_gan import CharLSTM, LikelihoodGAN, LSTMDiscriminator, SequenceDistribution
-from likelihood_gan.devices import resolve_device
 from likelihood_gan.displays import LengthDisplay, TrainingDisplay
 from likelihood_gan.metrics import (
     coverage,
@@ -33,19 +31,6 @@ from likelihood_gan.objectives import BalanceHeuristic, ImportanceSampled
 from likelihood_gan.vocabulary import Vocabulary
 
 matplotlib.use("Agg")
-
-
-def assert_refused(call, error, words):
-    with pytest.raises(error) as raised:
-        call()
-    message = str(raised.value)
-    missing = [word for word in words if word not in message]
-    assert not missing, f"{missing} not in: {message}"
-
-
-def learned(estimator):
-    """Return the attributes that a fit leaves: the very objects."""
-    return {key: value for key, value in vars(estimator).items() if key.endswith("_")}
 
 
 # Fitting
@@ -151,94 +136,6 @@ FITS = [
 ]
 
 
-def to_mapping(rate):
-    return {1: 0.1, 2: rate}
-
-
-def later(rate):
-    return lambda epoch: 0.1 if epoch == 1 else rate
-
-
-RATES = ("pretrain_learning_rate", "adversarial_learning_rate", "discriminator_learning_rate")
-COUNTS = {
-    "pretrain_epochs": 0,
-    "discriminator_pretrain_epochs": 0,
-    "adversarial_epochs": 0,
-    "n_iter_no_change": 1,
-}
-AN_OBJECTIVE = [
-    (lambda batch: batch.real.log_prob.mean() * math.nan, "returned NaN before training"),
-    (lambda batch: torch.tensor(1.0), "returned 1.0, a constant without gradient"),
-    (lambda batch: batch.real.log_prob.detach().mean(), "without detach()"),
-    (lambda batch: 1.0, "must return a scalar tensor, got float"),
-]
-MAPPING = 'a mapping of names to values, such as {"hidden_size": 64}'
-# one parameter, its value and what it must be
-PARAMETERS = [
-    *(
-        (name, value, error, f"{name} must be an integer >= {least}, got {value!r}")
-        for name, least in COUNTS.items()
-        for value, error in ((3.0, TypeError), (True, TypeError), (-1, ValueError))
-    ),
-    *(
-        ("batch_size", value, error, f"an integer from 1 to 1048576, got {value!r}")
-        for value, error in ((True, TypeError), (8.0, TypeError), (0, ValueError), (10**9, ValueError))
-    ),
-    ("max_len", True, TypeError, "max_len must be None or an integer >= 1, got True"),
-    ("verbose", -1, ValueError, "verbose must be True or False or an integer >= 0, got -1"),
-    *(
-        (name, value, TypeError, f"{name} must be True or False, got {value!r}")
-        for name in ("early_stopping", "warm_start")
-        for value in ("no", 0, None)
-    ),
-    *(
-        ("validation_fraction", value, error, f"between 0 and 1, neither included, got {value!r}")
-        for value, error in ((1.0, ValueError), (math.nan, ValueError), (True, TypeError))
-    ),
-    *(
-        (name, value, error, f"{name} must be a positive, finite number, got {value!r}")
-        for name in RATES
-        for value, error in (
-            *((rate, ValueError) for rate in (0, -1, math.nan, math.inf)),
-            *((rate, TypeError) for rate in ("fast", True, None)),
-        )
-    ),
-    *(
-        (name, form(rate), error, f"{name}, in epoch 2, must be a finite number >= 0, got {rate!r}")
-        for name in RATES
-        for form in (to_mapping, later)
-        for rate, error in (
-            *((rate, ValueError) for rate in (-1, math.nan, math.inf)),
-            *((rate, TypeError) for rate in ("fast", True)),
-        )
-    ),
-    *(
-        (name, rates, ValueError, f"{name} must not be 0 in all epochs; to train nothing set epochs")
-        for name in RATES
-        for rates in ({1: 0, 2: 0.0}, lambda epoch: 0)
-    ),
-    ("pretrain_learning_rate", {2: 0.1}, ValueError, "must say the rate of epoch 1, got {2: 0.1}"),
-    ("pretrain_learning_rate", {1: 0.1, 2.5: 1}, TypeError, "an epoch must be an integer >= 1, got 2.5"),
-    ("generator_params", [64], TypeError, f"generator_params must be None or {MAPPING}, got [64]"),
-    ("discriminator_params", {1: 2}, TypeError, f"_params must be None or {MAPPING}, got {{1: 2}}"),
-    ("generator_params", {"hiden": 8}, TypeError, "'hiden'; its parameters are ['hidden_size', 'n_"),
-    ("generator_params", {"hidden_size": "big"}, TypeError, "hidden_size must be an integer >= 1, got"),
-    ("generator_params", {"n_layers": 1.5}, TypeError, "n_layers must be an integer >= 1, got 1.5"),
-    ("discriminator_params", {"dropout": "x"}, TypeError, "dropout must be a number from 0 to below 1"),
-    ("discriminator_params", {"bidirectional": "no"}, TypeError, "bidirectional must be True or False"),
-    ("callbacks", print, TypeError, "callbacks must be None or a list of callables, such as [Print"),
-    ("callbacks", ["print"], TypeError, "callbacks must be None or a list of callables", "['print']"),
-    ("vocabulary", 3, TypeError, "vocabulary must be None or an iterable of hashable symbols, got 3"),
-    ("vocabulary", [["a"]], TypeError, "vocabulary must be None or an iterable of hashable", "[['a']]"),
-    ("precision", None, TypeError, "precision must be 'float32' or 'bf16', got None"),
-    ("device", "gpu", ValueError, "device='gpu' is no device that PyTorch knows; pass a name such as"),
-    ("device", 3, TypeError, "device must be a str or a torch.device, got 3; pass a name such as"),
-    ("random_state", -1, ValueError, "random_state must be None, an integer from 0 to 4294967295", "-1"),
-    *(("objective", function, ValueError, words) for function, words in AN_OBJECTIVE),
-]
-FITS += [({name: value}, error, *words) for name, value, error, *words in PARAMETERS]
-
-
 @pytest.mark.parametrize("row", FITS, ids=lambda row: row[2])
 def test_fit_refuses_bad_input_and_leaves_what_was_there(fitted, row):
     given, error, *words = row
@@ -290,7 +187,11 @@ SAMPLES = [
         (dict(temperature=value), ValueError, f"must be a positive, finite number, got {value}")
         for value in (0, math.nan, math.inf)
     ),
-    (dict(temperature="hot"), TypeError, "temperature must be a positive, finite number, got 'hot'"),
+    (
+        dict(temperature="hot"),
+        TypeError,
+        "temperature must be a positive, finite number, got 'hot'",
+    ),
     (dict(random_state="x"), ValueError, "random_state must be None, an integer from 0", "'x'"),
     (dict(colour="red"), TypeError, "no constraint ['colour']", "prefix", "temperature"),
 ]
@@ -368,7 +269,11 @@ CALLS = [
     (lambda: SequenceDistribution(nn.Linear(2, 2), "a", 5), TypeError, "log_prob and sample"),
     (lambda: SequenceDistribution(Bigram, "a", 5), TypeError, "generator must have", "Bigram"),
     (lambda: SequenceDistribution(Bigram(3), "aa", 5), ValueError, "the same symbol twice"),
-    (lambda: SequenceDistribution(Bigram(3), "ab", 0), ValueError, "max_len must be an integer >= 1"),
+    (
+        lambda: SequenceDistribution(Bigram(3), "ab", 0),
+        ValueError,
+        "max_len must be an integer >= 1",
+    ),
     (lambda: Vocabulary("aba"), ValueError, "same symbol twice", "give every symbol once"),
     (lambda: Vocabulary(["a", "bc"]), ValueError, "single characters, got ['bc']"),
     (lambda: Mixture([]), ValueError, "at least one module", "got 0 generators"),
@@ -390,7 +295,10 @@ CALLS = [
     (lambda: CharLSTM(3, dropout=None), TypeError, "dropout must be a number from 0", "None"),
     (
         lambda: tiny().set_params(generator_params__hidden_size=8),
-        *(ValueError, "generator_params__hidden_size is no parameter; write generator__hidden_size"),
+        *(
+            ValueError,
+            "generator_params__hidden_size is no parameter; write generator__hidden_size",
+        ),
     ),
     (lambda: uniqueness("abc"), TypeError, "generated", "pass [generated]"),
     (lambda: novelty(["a"], [1]), TypeError, "training[0] is 1"),
@@ -451,41 +359,6 @@ def test_bad_arguments_are_refused_by_name(row):
 def test_impossible_sizes_are_refused_by_name(build, argument, value):
     words = (f"{argument} must be", f"got {value}")
     assert_refused(lambda: build(5, **{argument: value}), ValueError, words)
-
-
-def test_what_the_rules_allow_is_allowed():
-    gan = tiny(
-        pretrain_epochs=np.int64(1),
-        adversarial_epochs=np.int32(1),
-        early_stopping=np.bool_(False),
-        verbose=False,
-        validation_fraction=np.float32(0.1),
-        pretrain_learning_rate=lambda epoch: 0.01 if epoch == 1 else 0,
-        adversarial_learning_rate={1: 0, 2: np.float32(0.01)},
-        callbacks=[],
-        generator_params={"hidden_size": np.int64(8)},
-    )
-    assert len(gan.fit(NAMES).sample(np.int64(2), distinct=np.bool_(True), random_state=0)) == 2
-
-
-@pytest.mark.parametrize("device", ["mps", torch.device("mps"), "meta"])
-def test_a_device_that_cannot_compute_is_replaced_with_a_warning(device):
-    words = re.escape(f"device={device!r} is not available here; using the CPU")
-    with pytest.warns(UserWarning, match=words):
-        assert resolve_device(device) == torch.device("cpu")
-
-
-def test_a_rate_that_changes_after_the_check_is_refused_during_the_fit():
-    calls = []
-
-    def moody(epoch):
-        calls.append(epoch)
-        return 0.01 if len(calls) < 4 else math.nan
-
-    gan = tiny(pretrain_learning_rate=moody)
-    told = ("the learning rate of epoch 2 must be a finite number >= 0, got nan",)
-    assert_refused(lambda: gan.fit(NAMES), ValueError, told)
-    assert not learned(gan)
 
 
 # Files
