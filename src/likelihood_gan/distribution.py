@@ -17,8 +17,8 @@ from torch import Tensor
 
 from likelihood_gan import persistence, prefix_tree
 from likelihood_gan.devices import device_of, limited_threads, on_cpu, torch_rng
-from likelihood_gan.parameters import FLAG, check, integer, random_source
 from likelihood_gan.protocols import Generator, call_with_rng, checked_sample, has_step
+from likelihood_gan.rules import FLAG, check, integer, random_source
 from likelihood_gan.sampling import Constraints, sample_by_steps
 from likelihood_gan.scoring import ROWS_WORTH_A_TREE, evaluating, score_rows
 from likelihood_gan.validation import (

@@ -22,55 +22,22 @@ from likelihood_gan.devices import limited_threads, on_cpu, resolve_device, torc
 from likelihood_gan.distribution import SequenceDistribution, SequenceEstimator, evaluate
 from likelihood_gan.fitting import PHASES, fit_modules, make_phases, report
 from likelihood_gan.models import LSTMDiscriminator, ResidualLSTM
-from likelihood_gan.objectives import Objective, get_objective, is_adversarial
-from likelihood_gan.parameters import (
-    CALLABLES,
-    FLAG,
-    KEYWORDS,
-    NONE,
-    SHARE,
-    SYMBOLS,
-    Rule,
-    check,
-    check_attributes,
-    choice,
-    integer,
-    random_source,
-)
+from likelihood_gan.objectives import Objective, is_adversarial
+from likelihood_gan.parameters import check_parameters
 from likelihood_gan.plugins import ModuleParameters, try_out
 from likelihood_gan.protocols import GeneratorModule, has_count, has_parameters
 from likelihood_gan.rows import count_distinct, repeat_themselves
-from likelihood_gan.schedules import Schedule, check_schedule
+from likelihood_gan.rules import FLAG, check, random_source
+from likelihood_gan.schedules import Schedule
 from likelihood_gan.scoring import posterior_logits
 from likelihood_gan.validation import (
     Sequences,
-    check_handle_unknown,
     check_known,
     check_longest,
     check_one_type,
     check_weighed,
 )
 from likelihood_gan.vocabulary import Vocabulary, is_text, sort_symbols
-
-MOST_SEQUENCES_A_STEP = 2**20
-
-_RULES: dict[str, Rule] = {
-    "generator_params": NONE | KEYWORDS,
-    "discriminator_params": NONE | KEYWORDS,
-    "pretrain_epochs": integer(0),
-    "discriminator_pretrain_epochs": integer(0),
-    "adversarial_epochs": integer(0),
-    "batch_size": integer(1, MOST_SEQUENCES_A_STEP),
-    "precision": choice("float32", "bf16"),
-    "max_len": NONE | integer(1),
-    "vocabulary": NONE | SYMBOLS,
-    "early_stopping": FLAG,
-    "validation_fraction": SHARE,
-    "n_iter_no_change": integer(1),
-    "warm_start": FLAG,
-    "callbacks": NONE | CALLABLES,
-    "verbose": FLAG | integer(0),
-}
 
 
 @persistence.bundled
@@ -277,7 +244,7 @@ class LikelihoodGAN(ModuleParameters, SequenceEstimator):
             If an n-gram model, or the frequencies of the data, explain the held-out data better.
             Where nothing is held out, if random symbols explain the data better.
         """
-        objective = self._check_parameters()
+        objective = check_parameters(self)
         sequences, weights = check_weighed(X, sample_weight)
         vocabulary = self._make_vocabulary(sequences)
         tokens = vocabulary.encode_rows(sequences)
@@ -441,19 +408,6 @@ class LikelihoodGAN(ModuleParameters, SequenceEstimator):
                     module.to(device)
 
     # Parameters to objects
-
-    def _check_parameters(self) -> Objective:
-        """Check what needs no data and return the objective."""
-        check_attributes(self, _RULES)
-        check_handle_unknown(self.handle_unknown)
-        judging = max(self.discriminator_pretrain_epochs, self.adversarial_epochs)
-        for name, epochs in {
-            "pretrain_learning_rate": self.pretrain_epochs,
-            "adversarial_learning_rate": self.adversarial_epochs,
-            "discriminator_learning_rate": judging,
-        }.items():
-            check_schedule(getattr(self, name), name, epochs)
-        return get_objective(self.objective)
 
     def _make_vocabulary(self, sequences: Sequence[Sequence[Hashable]]) -> Vocabulary:
         text = is_text(sequences)

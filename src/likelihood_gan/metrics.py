@@ -16,7 +16,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import PredefinedSplit, cross_val_predict
 
 from likelihood_gan.ngrams import NGramHasher, n_grams
-from likelihood_gan.parameters import check, integer, random_source
+from likelihood_gan.rules import check, integer, random_source
 from likelihood_gan.validation import Sequences, check_one_type, check_sequences
 from likelihood_gan.vocabulary import is_text
 

@@ -12,7 +12,7 @@ from typing import Any, Self
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.feature_extraction import FeatureHasher
 
-from likelihood_gan.parameters import NGRAM_RANGE, check_attributes, integer
+from likelihood_gan.rules import NGRAM_RANGE, check_attributes, integer
 from likelihood_gan.validation import Sequences, check_sequences
 
 

@@ -34,7 +34,8 @@ from likelihood_gan.crossfitting import (
 )
 from likelihood_gan.distribution import SequenceEstimator
 from likelihood_gan.estimator import LikelihoodGAN
-from likelihood_gan.parameters import (
+from likelihood_gan.rows import repeat_themselves
+from likelihood_gan.rules import (
     NONE,
     NOT_ZERO,
     POSITIVES,
@@ -43,7 +44,6 @@ from likelihood_gan.parameters import (
     integer,
     random_source,
 )
-from likelihood_gan.rows import repeat_themselves
 from likelihood_gan.validation import Sequences, check_chunks, check_weighed
 from likelihood_gan.vocabulary import sort_symbols
 

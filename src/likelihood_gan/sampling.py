@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from likelihood_gan.devices import device_of
-from likelihood_gan.parameters import POSITIVE, check, integer
 from likelihood_gan.protocols import END, State, StepGenerator, by_steps
+from likelihood_gan.rules import POSITIVE, check, integer
 
 ROWS_PER_BLOCK = 2048
 """Rows that are drawn at a time: more would leave the processor's cache."""

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from likelihood_gan.parameters import NOT_NEGATIVE, POSITIVE, check, integer
+from likelihood_gan.rules import NOT_NEGATIVE, POSITIVE, check, integer
 
 MOST_EPOCHS = 10_000
 """Epochs whose rates are asked of a callable before training."""

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from likelihood_gan.parameters import NOT_NEGATIVE, check, integer
 from likelihood_gan.protocols import END, State, lengths
 from likelihood_gan.rows import hash_rows, occurrences, repeat_themselves
+from likelihood_gan.rules import NOT_NEGATIVE, check, integer
 from likelihood_gan.sampling import Autoregressive
 
 N_CLASSES = 3

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from likelihood_gan.parameters import DROPOUT, FLAG, NONE, check, integer
 from likelihood_gan.protocols import END, State, by_steps, lengths
+from likelihood_gan.rules import DROPOUT, FLAG, NONE, check, integer
 from likelihood_gan.sampling import Autoregressive, log_prob_of
 
 
