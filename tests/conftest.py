@@ -33,6 +33,19 @@ def tiny(**changes):
     return LikelihoodGAN(**(settings | changes))
 
 
+def assert_refused(call, error, words):
+    with pytest.raises(error) as raised:
+        call()
+    message = str(raised.value)
+    missing = [word for word in words if word not in message]
+    assert not missing, f"{missing} not in: {message}"
+
+
+def learned(estimator):
+    """Return the attributes that a fit leaves: the very objects."""
+    return {key: value for key, value in vars(estimator).items() if key.endswith("_")}
+
+
 STEPS_PER_EPOCH = corpus.STEPS_PER_EPOCH
 
 

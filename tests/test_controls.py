@@ -1,17 +1,18 @@
 """A fit warns if what takes no time explains the held-out data better."""
 
 import calendar
+import contextlib
 import re
 import warnings
 
 import numpy as np
 import pytest
 import torch
-from conftest import tiny
+from conftest import NAMES, tiny
 from enumeration import Bigram
 from torch import nn
 
-from likelihood_gan.controls import PoorFitWarning, poor_fit
+from likelihood_gan.controls import Diverged, PoorFitWarning, check_progress, poor_fit
 from likelihood_gan.corpus import Corpus
 from likelihood_gan.datasets import load_first_names
 from likelihood_gan.models import NGram
@@ -66,6 +67,63 @@ def test_the_warning_leaves_a_fitted_estimator_and_can_be_made_an_error(first_na
         with pytest.raises(PoorFitWarning):
             gan.fit(first_names)
     assert len(gan.sample(3, random_state=0)) == 3
+
+
+# Training that made everything worse
+
+
+@pytest.mark.parametrize("early_stopping", [True, False])
+def test_a_rate_that_makes_all_worse_than_random_symbols_ends_in_an_error(early_stopping):
+    settings = dict(pretrain_learning_rate=1e6, early_stopping=early_stopping)
+    fitted, gan = tiny().fit(NAMES), tiny(**settings)
+    for estimator in (gan, fitted.set_params(**settings)):
+        before = {key: value for key, value in vars(estimator).items() if key.endswith("_")}
+        with pytest.raises(
+            FloatingPointError, match="pretrain_learning_rate=1000000.0 .*unchanged"
+        ):
+            estimator.fit(NAMES)
+        after = {key: value for key, value in vars(estimator).items() if key.endswith("_")}
+        assert after == before
+
+
+def test_what_was_counted_before_the_rate_made_it_worse_is_kept():
+    gan = tiny(generator=None, pretrain_learning_rate=1e6)
+    with pytest.raises(FloatingPointError, match="holds the model of epoch 0"):
+        gan.fit(NAMES)
+    assert gan.best_epoch_ == 0
+    counted = tiny(generator=NGram, generator_params={"order": 8}).fit(NAMES)
+    np.testing.assert_allclose(gan.score_samples(NAMES), counted.score_samples(NAMES), rtol=1e-5)
+
+
+def test_without_held_out_data_a_model_worse_than_random_symbols_is_said_to_be():
+    gan = tiny(adversarial_learning_rate=1e6, early_stopping=False)
+    with pytest.warns(PoorFitWarning, match="as random symbols .*lower learning rate"):
+        gan.fit(NAMES)
+    random = np.mean([len(name) + 1 for name in NAMES]) * np.log(gan.vocabulary_.n_tokens)
+    assert gan.score(NAMES) < -random
+
+
+def test_a_module_that_begins_worse_than_random_symbols_may_stay_so():
+    wrong = Bigram(25)
+    with torch.no_grad():
+        wrong.logits[:, 0] += 200
+    gan = tiny(generator=wrong, generator_params=None, early_stopping=False)
+    with pytest.warns(PoorFitWarning, match="random symbols"):
+        gan.fit(NAMES)
+    assert gan.best_epoch_ == gan.n_iter_
+
+
+@pytest.mark.parametrize("before", [0.0, 100.0])
+def test_the_bound_is_twice_the_nats_of_random_symbols_or_of_the_beginning(before):
+    corpus = Corpus(torch.tensor([[1, 0, 0], [1, 1, 0]]), torch.tensor([3.0, 1.0]))
+    random = (0.75 * 2 + 0.25 * 3) * np.log(4)
+    bound = 2 * max(random, before)
+    for losses, fails in (([bound + 1, bound - 1e-3], False), ([bound + 1, bound + 1e-3], True)):
+        history = [{"phase": "count", "epoch": 0}]
+        history += [{"phase": "pretrain", "generator_loss": loss} for loss in losses]
+        history += [{"phase": "adversarial", "generator_loss": 1e9}]
+        with pytest.raises(Diverged) if fails else contextlib.nullcontext():
+            check_progress(history, corpus, 4, before, 0.1)
 
 
 # By how much

@@ -47,16 +47,21 @@ class OnlySamples:
 @pytest.mark.parametrize(
     "params, error, message",
     [
-        ({"n_samples": 1}, ValueError, "n_samples == 1, must be >= 2"),
-        ({"n_samples": 2.0}, TypeError, "n_samples must be an instance of int"),
+        ({"n_samples": 1}, ValueError, "n_samples must be None or an integer >= 2, got 1"),
+        ({"n_samples": 2.0}, TypeError, "n_samples must be None or an integer >= 2, got 2.0"),
+        ({"n_samples": True}, TypeError, "n_samples must be None or an integer >= 2, got True"),
+        ({"n_jobs": 1.5}, TypeError, "n_jobs must be None or an integer other than 0, got 1.5"),
+        ({"n_jobs": 0}, ValueError, "n_jobs must be None or an integer other than 0, got 0"),
+        ({"random_state": "x"}, ValueError, "random_state must be None, an integer .* got 'x'"),
+        ({"betas": (True,)}, ValueError, r"betas must be a sequence of positive .* \(True,\)"),
         ({"betas": ()}, ValueError, r"betas must be a sequence of positive numbers, got \(\)"),
         ({"betas": (0.5, 0)}, ValueError, r"betas must be a sequence of positive .* \(0.5, 0\)"),
         ({"betas": (math.inf,)}, ValueError, "betas must be a sequence of positive numbers"),
-        ({"betas": 0.5}, ValueError, "betas must be a sequence of positive numbers, got 0.5"),
-        ({"betas": None}, ValueError, "betas must be a sequence of positive numbers, got None"),
-        ({"Cs": ()}, ValueError, r"Cs must be a sequence of positive numbers, got \(\)"),
-        ({"Cs": ("a",)}, ValueError, r"Cs must be a sequence of positive numbers, got \('a',\)"),
-        ({"Cs": (math.nan,)}, ValueError, "Cs must be a sequence of positive numbers"),
+        ({"betas": 0.5}, TypeError, "betas must be a sequence of positive numbers, got 0.5"),
+        ({"betas": None}, TypeError, "betas must be a sequence of positive numbers, got None"),
+        ({"Cs": ()}, ValueError, r"Cs must be None or a sequence of positive numbers, got \(\)"),
+        ({"Cs": ("a",)}, ValueError, r"Cs must be None or a sequence of positive numbers, got \('a',\)"),
+        ({"Cs": (math.nan,)}, ValueError, "Cs must be None or a sequence of positive numbers"),
         ({"classifier": 3}, TypeError, "classifier must be a scikit-learn classifier .* got 3"),
         ({"classifier": NGramHasher()}, TypeError, "predict_proba, such as .*got NGramHasher"),
         ({"classifier": LogisticRegression}, TypeError, r"as LogisticRegression\(\), got <class"),
@@ -84,7 +89,7 @@ def test_parameters_are_checked_before_the_estimator_is_fitted():
     for wrong in ({"betas": ()}, {"classifier": 3}, {"n_samples": 0}):
         with pytest.raises((TypeError, ValueError)):
             small(Forbidden()).set_params(**wrong).fit(NAMES)
-    for bad in ([], "abc", ["a", 3]):
+    for bad in ([], "abc", ["a", 3], ["a"], ["a"] * 9):
         with pytest.raises((TypeError, ValueError)):
             small(Forbidden()).fit(bad)
 
@@ -95,7 +100,7 @@ def test_parameters_are_checked_before_the_estimator_is_fitted():
         ([], None, ValueError, "X is empty"),
         ("abc", None, TypeError, "bare string 'abc'"),
         (["ab", ("a",)], None, TypeError, "X must hold strings"),
-        (["ab", "ab"], None, ValueError, "distinct sequences"),
+        (["ab", "ab"], None, ValueError, "too few distinct sequences .* got 1 to .* at least ten"),
         (["ab", "ba"], [1, -1], ValueError, "sample_weight must be finite, not negative"),
         (["ab", "ba"], [1], ValueError, "sample_weight must have one number for each of the 2"),
     ],

@@ -53,6 +53,15 @@ def folds(sequences: Iterable[Sequence[Hashable]]) -> NDArray[np.int64]:
     return np.array([zlib.crc32(name.encode()) % N_FOLDS for name in names], dtype=np.int64)
 
 
+def check_folds(fold: NDArray[np.int64]) -> None:
+    """Raise ValueError if distinct sequences, whose folds are given, are all in one."""
+    if len(np.unique(fold)) < 2:
+        raise ValueError(
+            f"X holds too few distinct sequences to cross-fit {N_FOLDS} classifiers, got {len(fold)} "
+            "to learn from; pass at least ten"
+        )
+
+
 def cross_fitted_logits(
     classifiers: Sequence[Any], sequences: Sequence[Sequence[Hashable]], average: bool
 ) -> Array:
@@ -92,10 +101,7 @@ def cross_fit(
             "another classifier, or give every sequence once"
         )
     fold = folds(lessons.sequences)
-    if len(np.unique(fold[lessons.learned & lessons.is_real])) < 2:
-        raise ValueError(
-            f"X holds too few distinct sequences to cross-fit {N_FOLDS} classifiers; pass at least ten"
-        )
+    check_folds(fold[lessons.learned & lessons.is_real])
     strengths: Sequence[float | None] = (None,)
     if Cs is not None and "C" in last.get_params():
         strengths = Cs

@@ -20,11 +20,27 @@ _ENTERING = threading.Lock()
 
 
 def resolve_device(device: str | torch.device | None) -> torch.device:
-    """Return the device to compute on; a missing one is replaced by the CPU with a warning."""
+    """Return the device to compute on; one that cannot is replaced by the CPU with a warning.
+
+    Some parts compute in float64, which Apple's GPUs ("mps") do not have.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is not the name of a device.
+    """
     if device is None:
         return torch.get_default_device()
-    resolved = torch.device(device)
-    if resolved.type == "cuda" and not torch.cuda.is_available():
+    remedy = "pass a name such as 'cpu', 'cuda' or 'cuda:1', or None"
+    if not isinstance(device, (str, torch.device)):
+        raise TypeError(f"device must be a str or a torch.device, got {device!r}; {remedy}")
+    try:
+        resolved = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"device={device!r} is no device that PyTorch knows; {remedy}") from error
+    try:
+        torch.zeros(1, dtype=torch.float64, device=resolved).item()
+    except (AssertionError, ImportError, NotImplementedError, RuntimeError, TypeError):
         warnings.warn(f"device={device!r} is not available here; using the CPU", stacklevel=3)
         return torch.device("cpu")
     return resolved

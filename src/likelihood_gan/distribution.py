@@ -5,7 +5,6 @@ How a generator is trained is left to `estimator`; what all distributions have i
 """
 
 import dataclasses
-import numbers
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any
@@ -14,13 +13,12 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, DensityMixin
-from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_scalar
 from torch import Tensor
 
 from likelihood_gan import persistence, prefix_tree
 from likelihood_gan.devices import device_of, limited_threads, on_cpu, torch_rng
 from likelihood_gan.protocols import Generator, call_with_rng, checked_sample, has_step
+from likelihood_gan.rules import FLAG, check, integer, random_source
 from likelihood_gan.sampling import Constraints, sample_by_steps
 from likelihood_gan.scoring import ROWS_WORTH_A_TREE, evaluating, score_rows
 from likelihood_gan.validation import (
@@ -99,8 +97,9 @@ class DistributionMixin:
             If an argument is out of range; if a constraint is asked of a generator without `step`;
             or if too few distinct sequences were found.
         """
-        check_scalar(n_samples, "n_samples", numbers.Integral, min_val=1)
-        random_state = check_random_state(random_state)
+        check(n_samples, "n_samples", integer(1))
+        check(distinct, "distinct", FLAG)
+        random_state = random_source(random_state)
         if not distinct:
             return self._draw(n_samples, max_len, random_state, constraints)
         found: dict[Any, None] = {}
@@ -144,8 +143,8 @@ class DistributionMixin:
         TypeError, ValueError
             As in `sample`.
         """
-        check_scalar(n_samples, "n_samples", numbers.Integral, min_val=1)
-        return self._draw_counts(n_samples, max_len, check_random_state(random_state), constraints)
+        check(n_samples, "n_samples", integer(1))
+        return self._draw_counts(n_samples, max_len, random_source(random_state), constraints)
 
     def _draw_counts(
         self,
@@ -228,7 +227,7 @@ class SequenceDistribution(persistence.Savable, DistributionMixin):
             symbols = list(vocabulary)
             text = all(isinstance(symbol, str) and len(symbol) == 1 for symbol in symbols)
             vocabulary = Vocabulary(symbols, text)
-        check_scalar(max_len, "max_len", numbers.Integral, min_val=1)
+        check(max_len, "max_len", integer(1))
         vars(self).update(generator=generator, vocabulary=vocabulary, max_len=int(max_len))
 
     def score_samples(self, X: Sequences, *, handle_unknown: str = "error") -> NDArray[np.float64]:
@@ -323,10 +322,17 @@ class SequenceDistribution(persistence.Savable, DistributionMixin):
         return constraints
 
     def _encode_prefix(self, prefix: Any) -> list[int]:
-        if self.vocabulary.text and not isinstance(prefix, str):
-            raise TypeError(f"prefix must be a str, like the data of fit, got {prefix!r}")
-        sequence = check_sequences([prefix], "prefix")[0]
-        check_known(self.vocabulary, [sequence], "prefix")
+        """Return the tokens of a prefix, which is of the type of the data."""
+        text = self.vocabulary.text
+        if isinstance(prefix, str) != text:
+            wanted = "str" if text else f"list of symbols, [{prefix!r}] or list({prefix!r})"
+            raise TypeError(f"prefix must be a {wanted}, like the data of fit, got {prefix!r}")
+        (sequence,) = check_sequences([prefix], "prefix")
+        if unknown := self.vocabulary.unknown([sequence]):
+            raise ValueError(
+                f"prefix={prefix!r} holds symbols that are not in the vocabulary: {unknown[:20]}; "
+                f"choose among {list(self.vocabulary.symbols[:20])}, or fit with vocabulary="
+            )
         return self.vocabulary.encode(sequence)
 
 

@@ -5,7 +5,6 @@ to tokens and modules is left to the other files, the use of what was fitted to 
 """
 
 import functools
-import numbers
 import os
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Self
@@ -13,8 +12,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, check_scalar
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from likelihood_gan import persistence
@@ -24,15 +22,16 @@ from likelihood_gan.devices import limited_threads, on_cpu, resolve_device, torc
 from likelihood_gan.distribution import SequenceDistribution, SequenceEstimator, evaluate
 from likelihood_gan.fitting import PHASES, fit_modules, make_phases, report
 from likelihood_gan.models import LSTMDiscriminator, ResidualLSTM
-from likelihood_gan.objectives import Objective, get_objective, is_adversarial
+from likelihood_gan.objectives import Objective, is_adversarial
+from likelihood_gan.parameters import check_parameters
 from likelihood_gan.plugins import ModuleParameters, try_out
 from likelihood_gan.protocols import GeneratorModule, has_count, has_parameters
 from likelihood_gan.rows import count_distinct, repeat_themselves
-from likelihood_gan.schedules import Schedule, check_schedule
+from likelihood_gan.rules import FLAG, check, random_source
+from likelihood_gan.schedules import Schedule
 from likelihood_gan.scoring import posterior_logits
 from likelihood_gan.validation import (
     Sequences,
-    check_handle_unknown,
     check_known,
     check_longest,
     check_one_type,
@@ -79,12 +78,14 @@ class LikelihoodGAN(ModuleParameters, SequenceEstimator):
     adversarial_epochs : int, default=1
         Epochs with `objective` after that.
     batch_size : int, default=128
-        Sequences a step.
+        Sequences a step, at most 2**20.
     pretrain_learning_rate : float, mapping or callable, default=0.005
-        Adam's step size in the maximum-likelihood epochs. A number falls to 0 along a cosine.
+        Adam's step size in the maximum-likelihood epochs. A number is positive, and falls to 0 along
+        a cosine.
     adversarial_learning_rate : float, mapping or callable, default=0.0005
         The generator's step size in the epochs with `objective`: a number, a mapping such as
-        ``{1: 0.02, 6: 0.002}`` (from this epoch of the phase on) or a callable of the epoch.
+        ``{1: 0.02, 6: 0.002}`` (from this epoch of the phase on) or a callable of the epoch, which is
+        asked for all rates before the fit. These may be 0, if not all are.
     discriminator_learning_rate : float, mapping or callable, default=0.002
         The discriminator's.
     precision : {"float32", "bf16"}, default="float32"
@@ -113,9 +114,9 @@ class LikelihoodGAN(ModuleParameters, SequenceEstimator):
         Each is called as ``callback(distribution, history)`` after an epoch, with the distribution
         as it is and the records so far; a true result stops the fit. See `likelihood_gan.callbacks`.
     device : str, torch.device or None, default=None
-        Where to compute; None is PyTorch's default. A device that is missing falls back to the
-        CPU with a warning.
-    verbose : int, default=0
+        Where to compute; None is PyTorch's default. A device that is missing, or that cannot compute
+        in float64, falls back to the CPU with a warning.
+    verbose : int or bool, default=0
         Print a line every `verbose` epochs.
     random_state : int, RandomState or None, default=None
         Seed of the weights, the held-out part, the batches and the samples of a fit.
@@ -234,21 +235,23 @@ class LikelihoodGAN(ModuleParameters, SequenceEstimator):
         TypeError, ValueError
             If a parameter, the data or a plug-in is not as promised; the estimator is unchanged.
         FloatingPointError
-            If training diverged. The estimator then holds the last good epoch, if there was one.
+            If training diverged: to NaN, or to a model that finds the data much less likely than
+            random symbols. The estimator then holds the last good epoch, if there was one.
 
         Warns
         -----
         PoorFitWarning
             If an n-gram model, or the frequencies of the data, explain the held-out data better.
+            Where nothing is held out, if random symbols explain the data better.
         """
-        objective = self._check_parameters()
+        objective = check_parameters(self)
         sequences, weights = check_weighed(X, sample_weight)
         vocabulary = self._make_vocabulary(sequences)
         tokens = vocabulary.encode_rows(sequences)
         first, shares = count_distinct(tokens, weights)
         max_len = check_longest(tokens.shape[1] - 1, self.max_len)
 
-        random_state = check_random_state(self.random_state)
+        random_state = random_source(self.random_state)
         device = resolve_device(self.device)
         fraction = self.validation_fraction if self.early_stopping else 0.0
         training, held_out = hold_out(shares, fraction, random_state)
@@ -271,7 +274,7 @@ class LikelihoodGAN(ModuleParameters, SequenceEstimator):
         discriminator = make("discriminator") if judging else None
         rng = torch_rng(random_state, device)
         with limited_threads(generator, discriminator):
-            try_out(generator, discriminator, data.training, vocabulary.n_tokens, rng)
+            try_out(generator, discriminator, data.training, vocabulary.n_tokens, objective, rng)
             distribution = SequenceDistribution(generator, vocabulary, max_len)
             watching: list[Callback] = list(self.callbacks or [])
             if self.verbose:
@@ -353,6 +356,7 @@ class LikelihoodGAN(ModuleParameters, SequenceEstimator):
             If the estimator was fitted without a discriminator.
         """
         check_is_fitted(self)
+        check(random, "random", FLAG)
         discriminator, generator = self.discriminator_, self.generator_
         if discriminator is None:
             raise ValueError(
@@ -404,32 +408,6 @@ class LikelihoodGAN(ModuleParameters, SequenceEstimator):
                     module.to(device)
 
     # Parameters to objects
-
-    def _check_parameters(self) -> Objective:
-        """Check what needs no data and return the objective."""
-        for name, least in {
-            "pretrain_epochs": 0,
-            "discriminator_pretrain_epochs": 0,
-            "adversarial_epochs": 0,
-            "batch_size": 1,
-            "n_iter_no_change": 1,
-            "verbose": 0,
-        }.items():
-            check_scalar(getattr(self, name), name, numbers.Integral, min_val=least)
-        if self.max_len is not None:
-            check_scalar(self.max_len, "max_len", numbers.Integral, min_val=1)
-        share: Any = dict(min_val=0, max_val=1, include_boundaries="neither")
-        check_scalar(self.validation_fraction, "validation_fraction", numbers.Real, **share)
-        for phase in ("pretrain", "adversarial", "discriminator"):
-            name = f"{phase}_learning_rate"
-            check_schedule(getattr(self, name), name)
-        check_handle_unknown(self.handle_unknown)
-        if self.precision not in ("float32", "bf16"):
-            raise ValueError(f"precision must be 'float32' or 'bf16', got {self.precision!r}")
-        for callback in self.callbacks or []:
-            if not callable(callback):
-                raise TypeError(f"callbacks must be callables, got {callback!r}")
-        return get_objective(self.objective)
 
     def _make_vocabulary(self, sequences: Sequence[Sequence[Hashable]]) -> Vocabulary:
         text = is_text(sequences)

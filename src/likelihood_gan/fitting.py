@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from likelihood_gan.controls import PoorFitWarning, poor_fit
+from likelihood_gan.controls import Diverged, PoorFitWarning, check_progress, nats, poor_fit
 from likelihood_gan.corpus import Corpus, Data
 from likelihood_gan.objectives import MLE, Objective, is_adversarial
 from likelihood_gan.protocols import (
@@ -44,6 +44,11 @@ class Phase:
         """Whether it ends without progress: a rate that still has to fall would bring some."""
         return self.objective is not None and not isinstance(self.learning_rate, Cosine)
 
+    @property
+    def user_rate(self) -> object:
+        """The learning rate as it was given."""
+        return getattr(self.learning_rate, "rate", self.learning_rate)
+
 
 @dataclass
 class Run:
@@ -70,6 +75,8 @@ class Run:
     @property
     def fitted(self) -> bool:
         """Whether there is something to keep."""
+        if isinstance(self.stopped_by, Diverged):
+            return self.best_epoch == 0  # what was counted
         return bool(self.history) or not isinstance(self.stopped_by, FloatingPointError)
 
     @property
@@ -141,7 +148,7 @@ def fit_modules(
         if validation is not None:
             record["validation_nll"] = best = _nll(generator, validation, rng)
         run.history.append(record)
-    kept = _Snapshot(generator, discriminator)
+    kept, before = _Snapshot(generator, discriminator), nats(generator, corpus)
     try:
         for phase in phases if has_parameters(generator) else ():
             records = train(
@@ -172,6 +179,7 @@ def fit_modules(
                     break
                 if validation is not None and phase.may_end and waited >= patience:
                     break
+            check_progress(run.history, corpus, n_tokens, before, phase.user_rate)
             kept.restore()
             if stopped:
                 break
@@ -179,9 +187,9 @@ def fit_modules(
         run.stopped_by = reason
         if run.history or isinstance(reason, FloatingPointError):
             kept.restore()
-    if run.fitted and validation is not None:
+    if run.fitted:
         run.poor = poor_fit(generator, corpus, validation, n_tokens)
-        if has_count(generator):  # what was held out is known now
+        if validation is not None and has_count(generator):  # what was held out is known now
             generator.count(data.everything.tokens, data.everything.weights)
     return run
 
@@ -189,12 +197,14 @@ def fit_modules(
 def report(run: Run) -> None:
     """Raise FloatingPointError if a fit diverged; warn if Ctrl-C ended it, or if it is poor."""
     if isinstance(run.stopped_by, FloatingPointError):
+        # the epoch that diverged may have been finished
+        epoch = run.n_epochs + (not isinstance(run.stopped_by, Diverged))
         raise FloatingPointError(
-            f"training diverged in epoch {run.n_epochs + 1}: {run.stopped_by}; try a lower "
+            f"training diverged in epoch {epoch}: {run.stopped_by}; try a lower "
             "learning rate (pretrain_, adversarial_ or discriminator_learning_rate); "
             + (
                 f"the estimator holds the model of epoch {run.best_epoch}"
-                if run.history
+                if run.fitted
                 else "the estimator is unchanged"
             )
         ) from run.stopped_by

@@ -6,7 +6,6 @@ Figures are left to `displays`, and no function here knows how the samples were 
 
 import inspect
 import math
-import numbers
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any
@@ -15,10 +14,9 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import PredefinedSplit, cross_val_predict
-from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_scalar
 
 from likelihood_gan.ngrams import NGramHasher, n_grams
+from likelihood_gan.rules import check, integer, random_source
 from likelihood_gan.validation import Sequences, check_one_type, check_sequences
 from likelihood_gan.vocabulary import is_text
 
@@ -150,7 +148,7 @@ def n_gram_divergence(generated: Sequences, real: Sequences, n: int = 3) -> floa
     ----------
     Lin (1991), "Divergence measures based on the Shannon entropy".
     """
-    check_scalar(n, "n", numbers.Integral, min_val=1)
+    check(n, "n", integer(1))
     p, q = (
         _shares(gram for sequence in x for gram in n_grams(sequence, n, n))
         for x in _checked(generated=generated, real=real)
@@ -250,7 +248,7 @@ def two_sample_auc(
     Lopez-Paz, Oquab (2017), "Revisiting classifier two-sample tests".
     """
     lists = _checked(generated=generated, real=real)
-    check_scalar(cv, "cv", numbers.Integral, min_val=2)
+    check(cv, "cv", integer(2))
     for name, x in zip(("generated", "real"), lists, strict=True):
         if len(set(x)) < cv:
             raise ValueError(
@@ -259,7 +257,7 @@ def two_sample_auc(
             )
     X: Any = [*lists[0], *lists[1]]
     y = np.repeat([0, 1], [len(x) for x in lists])
-    folds = PredefinedSplit(_folds(X, y, cv, check_random_state(random_state)))
+    folds = PredefinedSplit(_folds(X, y, cv, random_source(random_state)))
     if classifier is None:  # to hash the n-grams learns nothing, so once for all folds will do
         X = NGramHasher((1, 4), 2**16).transform(X)
         fast = dict(solver="liblinear", dual=True, tol=0.01, random_state=0)
@@ -309,11 +307,11 @@ def real_against_real(
     ndarray of shape (n_repeats,)
     """
     (sequences,) = _checked(real=real)
-    check_scalar(n_repeats, "n_repeats", numbers.Integral, min_val=1)
+    check(n_repeats, "n_repeats", integer(1))
     half = len(sequences) // 2
     if half == 0:
         raise ValueError("real must hold at least 2 sequences, got 1")
-    rng = check_random_state(random_state)
+    rng = random_source(random_state)
     parameter = inspect.signature(metric).parameters.get("random_state")
     values = []
     for _ in range(n_repeats):

@@ -11,8 +11,8 @@ from typing import Any, Self
 
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.feature_extraction import FeatureHasher
-from sklearn.utils.validation import check_scalar
 
+from likelihood_gan.rules import NGRAM_RANGE, check_attributes, integer
 from likelihood_gan.validation import Sequences, check_sequences
 
 
@@ -76,14 +76,11 @@ class NGramHasher(TransformerMixin, BaseEstimator):
 
         Raises
         ------
-        ValueError
-            If a parameter is out of range.
+        TypeError, ValueError
+            If a parameter is of the wrong type, or out of range.
         """
-        check_scalar(self.n_features, "n_features", numbers.Integral, min_val=1)
-        if not (len(self.ngram_range) == 2 and 1 <= self.ngram_range[0] <= self.ngram_range[1]):
-            raise ValueError(
-                f"ngram_range must be (shortest, longest) with 1 <= both, got {self.ngram_range}"
-            )
+        rules = {"n_features": integer(1, 2**31 - 1), "ngram_range": NGRAM_RANGE}
+        check_attributes(self, rules)
         # no repr of a str is START, or holds a line break: different n-grams are different lines
         lines = (
             map(

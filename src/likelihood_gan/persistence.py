@@ -82,13 +82,20 @@ class Savable:
             If a part of it cannot be written, such as a symbol that is neither text nor number, or a
             classifier other than logistic regression on hashed n-grams; the message names the part.
             An existing file stays as it is.
+        OSError
+            If there is no such folder, `path` is a folder itself, or the disk refuses.
         """
         if isinstance(self, BaseEstimator):
             check_is_fitted(self)
+        target = _check_path(path)
+        if not target.parent.is_dir():
+            raise FileNotFoundError(
+                f"path={os.fspath(path)!r}: there is no folder {str(target.parent)!r}; make it first"
+            )
         writer = _Writer()
         header = {"format": FORMAT, "object": writer.encode(self, "")}
         data = safetensors.torch.save(writer.tensors, {_KEY: json.dumps(header, sort_keys=True)})
-        _write_atomically(Path(path), data)
+        _write_atomically(target, data)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], **parameters: Any) -> Self:
@@ -114,7 +121,7 @@ class Savable:
 
 
 def _load(cls: type, path: str | os.PathLike[str], given: Mapping[str, Any]) -> Any:
-    name = os.fspath(path)
+    name = str(_check_path(path))
     header, tensors = _read(name)
     try:
         found, where = header["object"], ""
@@ -149,6 +156,19 @@ def _read(name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise ValueError(f"{name} is damaged or no safetensors file: {error}") from error
 
 
+def _check_path(path: Any) -> Path:
+    """Return what may be a file, or say why it is none."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"path must be a str or a pathlib.Path, got {path!r}")
+    given = os.fspath(path)
+    if not given or Path(given).is_dir():
+        raise IsADirectoryError(
+            f"path={given!r} is a folder; pass the name of a file, such as "
+            f"{os.path.join(given, 'model.safetensors')!r}"
+        )
+    return Path(given)
+
+
 def _write_atomically(path: Path, data: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -157,6 +177,9 @@ def _write_atomically(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:  # its message would name the temporary file alone
+        error.add_note(f"path={str(path)!r} was not written")
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -5,6 +5,7 @@ Training the module is left to `training`.
 
 import copy
 import functools
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self
 
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 
 from likelihood_gan.corpus import Corpus
+from likelihood_gan.objectives import OBJECTIVES, Objective
 from likelihood_gan.protocols import (
     GeneratorModule,
     call_with_rng,
@@ -20,6 +22,7 @@ from likelihood_gan.protocols import (
     has_parameters,
 )
 from likelihood_gan.scoring import evaluating, log_probs, logits
+from likelihood_gan.training import try_objective
 
 MODULES = ("generator", "discriminator")
 """The parameters that are modules."""
@@ -45,6 +48,11 @@ class ModuleParameters:
         """Set parameters; ``generator__hidden_size`` is that entry of ``generator_params``."""
         prefixes = tuple(f"{name}__" for name in MODULES)
         own = {key: value for key, value in params.items() if not key.startswith(prefixes)}
+        for name in MODULES:
+            for key in own:
+                if key.startswith(f"{name}_params__"):
+                    argument = key.partition("__")[2]
+                    raise ValueError(f"{key} is no parameter; write {name}__{argument}")
         super().set_params(**own)  # type: ignore[misc]
         for key in (key for key in params if key not in own):
             name, _, argument = key.partition("__")
@@ -95,10 +103,27 @@ def build_module(
             ) from error
     if not callable(builder):
         raise TypeError(f"{name} must be a torch.nn.Module or a callable, got {builder!r}")
+    _check_signature(name, builder, params)
     module: Any = call_with_rng(functools.partial(builder, **params), n_tokens, rng=rng)
     if not isinstance(module, nn.Module):
         raise TypeError(f"{name} must build a torch.nn.Module, got {type(module).__name__}")
     return module
+
+
+def _check_signature(name: str, builder: Any, params: Mapping[str, Any]) -> None:
+    """Raise TypeError if a callable has no such parameters."""
+    try:
+        signature = inspect.signature(builder)
+    except (TypeError, ValueError):  # some builtin types have none
+        return
+    try:
+        signature.bind(0, **params)
+    except TypeError as error:
+        known = [p for p in list(signature.parameters)[1:] if p != "rng"]
+        raise TypeError(
+            f"{name}_params={dict(params)} does not fit {name}={builder!r}: {error}; "
+            f"its parameters are {known}"
+        ) from error
 
 
 def try_out(
@@ -106,9 +131,10 @@ def try_out(
     discriminator: nn.Module | None,
     corpus: Corpus,
     n_tokens: int,
+    objective: Objective,
     rng: torch.Generator,
 ) -> None:
-    """Call the modules once, so that a broken promise is found before training."""
+    """Call the modules and the objective once, so that a broken promise is found before training."""
     for method in ("log_prob", "sample"):
         if not callable(getattr(generator, method, None)):
             raise TypeError(f"generator {type(generator).__name__} has no method {method}")
@@ -133,3 +159,5 @@ def try_out(
     with torch.no_grad(), evaluating(generator):
         sample = call_with_rng(generator.sample, 2, corpus.width, rng=rng)
     checked_sample(sample, 2, corpus.width, n_tokens)
+    if type(objective) not in OBJECTIVES.values() and has_parameters(generator):
+        try_objective(objective, generator, discriminator, corpus)

@@ -5,8 +5,6 @@
 """
 
 import functools
-import math
-import numbers
 import warnings
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
@@ -16,8 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone, is_classifier
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, check_scalar
+from sklearn.utils.validation import check_is_fitted
 
 from likelihood_gan import persistence
 from likelihood_gan.calibration import (
@@ -27,10 +24,26 @@ from likelihood_gan.calibration import (
     log_partition,
     relative_effective_sample_size,
 )
-from likelihood_gan.crossfitting import Lessons, cross_fit, cross_fitted_logits, seeded
+from likelihood_gan.crossfitting import (
+    Lessons,
+    check_folds,
+    cross_fit,
+    cross_fitted_logits,
+    folds,
+    seeded,
+)
 from likelihood_gan.distribution import SequenceEstimator
 from likelihood_gan.estimator import LikelihoodGAN
 from likelihood_gan.rows import repeat_themselves
+from likelihood_gan.rules import (
+    NONE,
+    NOT_ZERO,
+    POSITIVES,
+    Rule,
+    check_attributes,
+    integer,
+    random_source,
+)
 from likelihood_gan.validation import Sequences, check_chunks, check_weighed
 from likelihood_gan.vocabulary import sort_symbols
 
@@ -43,6 +56,12 @@ MIN_RELATIVE_EFFECTIVE_SAMPLE_SIZE = 0.3
 SAMPLES_PER_BLOCK = 4096
 """Refined samples that are drawn at a time: bounds the number of proposals in memory."""
 _TRUSTED = 0.1
+_RULES: dict[str, Rule] = {
+    "n_samples": NONE | integer(2),
+    "betas": POSITIVES,
+    "Cs": NONE | POSITIVES,
+    "n_jobs": NONE | NOT_ZERO,
+}
 
 _Data = Sequence[Sequence[Hashable]]
 
@@ -194,7 +213,8 @@ class Refined(SequenceEstimator):
         """
         self._check_parameters()
         sequences, weights = check_weighed(X, sample_weight)
-        random_state = check_random_state(self.random_state)
+        check_folds(folds(sort_symbols(sequences)))
+        random_state = random_source(self.random_state)
         estimator = self._fit_estimator(sequences, weights, sample_weight, random_state)
         try:
             learned = self._fit_classifiers(estimator, sequences, weights, random_state)
@@ -245,14 +265,7 @@ class Refined(SequenceEstimator):
         return hasattr(self, "beta_")
 
     def _check_parameters(self) -> None:
-        if self.n_samples is not None:
-            check_scalar(self.n_samples, "n_samples", numbers.Integral, min_val=2)
-        for name in ("betas", "Cs"):
-            values = getattr(self, name)
-            if name == "Cs" and values is None:
-                continue
-            if np.ndim(values) != 1 or not len(values) or not all(map(_is_positive, values)):
-                raise ValueError(f"{name} must be a sequence of positive numbers, got {values!r}")
+        check_attributes(self, _RULES)
         if self.classifier is not None and not _is_classifier(self.classifier):
             raise TypeError(
                 "classifier must be a scikit-learn classifier with decision_function or "
@@ -407,10 +420,6 @@ def _is_classifier(value: Any) -> bool:
     if hasattr(value, "decision_function") or hasattr(value, "predict_proba"):
         return True
     return bool(is_classifier(value))  # some show their methods only once they are fitted
-
-
-def _is_positive(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and 0 < float(value) < math.inf
 
 
 def _resample(

@@ -4,18 +4,16 @@ A model that has `step` needs only the mixin `Autoregressive` to be a generator.
 are used is left to the callers.
 """
 
-import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from sklearn.utils.validation import check_scalar
 from torch import Tensor
 from torch.nn.functional import pad
 
 from likelihood_gan.devices import device_of
 from likelihood_gan.protocols import END, State, StepGenerator, by_steps
+from likelihood_gan.rules import POSITIVE, check, integer
 
 ROWS_PER_BLOCK = 2048
 """Rows that are drawn at a time: more would leave the processor's cache."""
@@ -51,10 +49,9 @@ class Constraints:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        check_scalar(self.max_len, "max_len", numbers.Integral, min_val=1)
-        check_scalar(self.min_len, "min_len", numbers.Integral, min_val=0)
-        positive: Any = dict(min_val=0, include_boundaries="neither")
-        check_scalar(self.temperature, "temperature", numbers.Real, **positive)
+        check(self.max_len, "max_len", integer(1))
+        check(self.min_len, "min_len", integer(0))
+        check(self.temperature, "temperature", POSITIVE)
         if self.max_len < self.min_len:
             raise ValueError(f"max_len must be at least min_len={self.min_len}, got {self.max_len}")
         if len(self.prefix) > self.max_len:

@@ -239,10 +239,37 @@ def _discriminator_loss(models: _Models, batch: _Batch, *, check: bool) -> tuple
     return softplus(-right).sum() / len(towards_real), (right > 0).double().mean()
 
 
+def try_objective(
+    objective: Objective, generator: Generator, discriminator: Discriminator | None, corpus: Corpus
+) -> None:
+    """Call an objective once, so that a broken one is found before training.
+
+    Raises
+    ------
+    ValueError
+        If it returns no scalar, NaN, or what has no gradient.
+    """
+    rng = torch.Generator(corpus.tokens.device).manual_seed(0)
+    index = torch.arange(len(corpus.tokens[:8]), device=corpus.tokens.device)
+    models = _Models(generator, discriminator, rng, "float32")
+    with evaluating(generator):
+        loss = _checked_loss(objective(_make_batch(index, corpus, models, check=True)))
+    if loss.isnan():
+        raise ValueError(
+            f"objective={objective!r} returned NaN before training; take care of logarithms of 0 and "
+            "of log_frequency, which is -inf off the data"
+        )
+
+
 def _checked_loss(loss: Any) -> Tensor:
     found = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
     if found != ():
         raise ValueError(f"objective(batch) must return a scalar tensor, got {found}")
+    if not loss.requires_grad:
+        raise ValueError(
+            f"objective(batch) returned {loss.item()}, a constant without gradient; compute it from "
+            "batch.real.log_prob or batch.generated.log_prob, without detach()"
+        )
     return loss
 
 

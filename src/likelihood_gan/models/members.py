@@ -48,7 +48,12 @@ class Members(nn.Module):
     def _one_for_each(self, name: str, numbers: Sequence[float] | None) -> Tensor:
         """Return the argument `name`, not negative and (members,), as float64; None is ones."""
         n = len(self.generators)
-        values = torch.as_tensor([1] * n if numbers is None else numbers).double()
+        try:
+            values = torch.as_tensor([1] * n if numbers is None else numbers).double()
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise TypeError(
+                f"{name} must be a sequence of numbers or None, got {numbers!r}"
+            ) from error
         if not n or values.shape != (n,):
             raise ValueError(
                 f"generators must hold at least one module and {name} one number for each, got "

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from likelihood_gan.protocols import END, State, lengths
 from likelihood_gan.rows import hash_rows, occurrences, repeat_themselves
+from likelihood_gan.rules import NONE, NOT_NEGATIVE, check, integer
 from likelihood_gan.sampling import Autoregressive
 
 N_CLASSES = 3
@@ -95,10 +96,9 @@ class NGram(Autoregressive, nn.Module):
 
     def __init__(self, n_tokens: int, order: int | None = None, min_count: float = 0.0):
         super().__init__()
-        if order is not None and order < 1:
-            raise ValueError(f"order must be None or at least 1, got {order}")
-        if not min_count >= 0:
-            raise ValueError(f"min_count must be at least 0, got {min_count}")
+        check(n_tokens, "n_tokens", integer(1))
+        check(order, "order", NONE | integer(1))
+        check(min_count, "min_count", NOT_NEGATIVE)
         self.arguments = {"n_tokens": n_tokens, "order": order, "min_count": min_count}
         self.n_tokens, self.min_count = n_tokens, min_count
         self._orders = ORDERS if order is None else (order,)

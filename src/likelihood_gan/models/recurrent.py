@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from likelihood_gan.protocols import END, State, by_steps, lengths
+from likelihood_gan.rules import DROPOUT, FLAG, NONE, check, integer
 from likelihood_gan.sampling import Autoregressive, log_prob_of
 
 
@@ -34,7 +35,8 @@ class LSTMStack(nn.Module):
 
     def __init__(self, input_size: int, hidden_size: int, n_layers: int, dropout: float):
         super().__init__()
-        sizes = [input_size] + [hidden_size] * (n_layers - 1)
+        hidden_size = int(hidden_size)  # PyTorch refuses numpy's integers
+        sizes = [int(input_size)] + [hidden_size] * (n_layers - 1)
         self.layers = nn.ModuleList(nn.LSTM(size, hidden_size, batch_first=True) for size in sizes)
         self.dropout = dropout
 
@@ -162,13 +164,14 @@ class LSTMDiscriminator(nn.Module):
         rng: torch.Generator | None = None,
     ):
         super().__init__()
+        check(bidirectional, "bidirectional", FLAG)
         self.arguments = checked_arguments(
             n_tokens=n_tokens,
             hidden_size=hidden_size,
             n_layers=n_layers,
             dropout=dropout,
             embedding_size=embedding_size,
-        ) | {"bidirectional": bidirectional}
+        ) | {"bidirectional": bool(bidirectional)}
         with torch.random.fork_rng(devices=[]):
             self.symbols = Symbols(n_tokens, embedding_size)
             self.directions = nn.ModuleList(
@@ -191,14 +194,10 @@ class LSTMDiscriminator(nn.Module):
 
 
 def checked_arguments(dropout: float, **sizes: int | None) -> dict[str, Any]:
-    """Return the arguments of a module, with which it can be built again."""
+    """Return the arguments of a module, with which it can be built again, after a check."""
     for name, value in sizes.items():
-        if value is None and name == "embedding_size":
-            continue
-        if value is None or value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout must be in [0, 1), got {dropout}")
+        check(value, name, NONE | integer(1) if name == "embedding_size" else integer(1))
+    check(dropout, "dropout", DROPOUT)
     return {**sizes, "dropout": dropout}
 
 

@@ -13,6 +13,7 @@ from likelihood_gan.models.ngram import NGram
 from likelihood_gan.models.recurrent import LSTMStack, Symbols, checked_arguments, initialise
 from likelihood_gan.protocols import END, State, by_steps, lengths
 from likelihood_gan.rows import hash_rows
+from likelihood_gan.rules import DROPOUT, check
 from likelihood_gan.sampling import Autoregressive, log_prob_of
 
 NUMBERS_WORTH_KEEPING = 2**26
@@ -78,6 +79,7 @@ class ResidualLSTM(Autoregressive, nn.Module):
         rng: torch.Generator | None = None,
     ):
         super().__init__()
+        check(ngram_dropout, "ngram_dropout", DROPOUT)
         self.arguments = checked_arguments(
             n_tokens=n_tokens,
             hidden_size=hidden_size,
@@ -90,8 +92,6 @@ class ResidualLSTM(Autoregressive, nn.Module):
             "order": order,
             "min_count": min_count,
         }
-        if not 0 <= ngram_dropout < 1:
-            raise ValueError(f"ngram_dropout must be in [0, 1), got {ngram_dropout}")
         self.ngram = NGram(n_tokens, order, min_count)
         with torch.random.fork_rng(devices=[]):  # PyTorch's own initial draws are thrown away
             self.symbols = Symbols(n_tokens, embedding_size)
