@@ -46,7 +46,7 @@ class ResidualLSTM(Autoregressive, nn.Module):
     dropout : float or None, default=None
         Share of every layer's outputs that are dropped in training. None is .5 for up to 50,000 symbols
         that are counted, .25 for a million, and in between by their logarithm.
-    ngram_dropout : float, default=0.3
+    ngram_dropout : float, default=0.1
         Share of the rows from which the n-gram model is hidden in training: the LSTM does not read q, and
         its correction stands alone. So the network learns the whole task, as an expert of its own.
     order : int or None, default=None
@@ -72,7 +72,7 @@ class ResidualLSTM(Autoregressive, nn.Module):
         hidden_size: int = 128,
         n_layers: int = 1,
         dropout: float | None = None,
-        ngram_dropout: float = 0.3,
+        ngram_dropout: float = 0.1,
         order: int | None = None,
         min_count: float = 0.0,
         embedding_size: int | None = None,
