@@ -34,6 +34,7 @@ ORDER = [
     "calibration",
     "crossfitting",
     "refined",
+    "conditional",
     "metrics",
     "datasets",
     "displays",
