@@ -27,7 +27,7 @@ from likelihood_gan.models import NGram
 
 N_FOLDS = 5
 CONTROL = "logistic regression"
-COLUMNS = ["accuracy", "log_loss", "nats", "seconds"]
+COLUMNS = ["accuracy", "log_loss", "nats"]
 
 
 def logistic_regression():
@@ -118,7 +118,7 @@ def run_once(setting, fold, task="names"):
 def table(rows):
     """Return lines of Markdown: means over folds, and differences to logistic regression."""
     summary = store.paired_summary(store.in_order(rows, SETTINGS), CONTROL, COLUMNS)
-    header, *lines = store.markdown_table(summary, CONTROL, COLUMNS, ("nats", "seconds"))
+    header, *lines = store.markdown_table(summary, CONTROL, COLUMNS, ("nats",))
     return [header.replace("seeds", "folds"), *lines]
 
 

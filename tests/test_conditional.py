@@ -18,8 +18,9 @@ from test_messages import assert_refused
 
 from likelihood_gan import GenerativeClassifier, LikelihoodGAN, Refined, SequenceDistribution
 from likelihood_gan.checks import check_generator
-from likelihood_gan.conditional import Given, Label
+from likelihood_gan.conditional import Label
 from likelihood_gan.models import NGram, ResidualLSTM
+from likelihood_gan.models.given import Given
 
 WORDS = ["ab", "ba", "aab", "b", "", "abb", "bb", "bab", "a"] * 3
 LABELS = ["x", "y", "x", "y", "z", "x", "y", "y", "z"] * 3
@@ -270,6 +271,14 @@ def test_model_selection_reaches_the_estimator():
         model, WORDS, LABELS, cv=3, scoring="neg_log_loss", error_score="raise"
     )
     assert (scores < 0).all()
+
+
+def test_a_weight_of_zero_leaves_a_sequence_out_and_its_symbols_and_its_class():
+    model = classifier().fit([*WORDS, "c" * 9], [*LABELS, "w"], [1] * len(WORDS) + [0])
+    alone = classifier().fit(WORDS, LABELS)
+    np.testing.assert_array_equal(model.predict_proba(WORDS), alone.predict_proba(WORDS))
+    assert model.classes_.tolist() == ["x", "y", "z"]
+    assert model.vocabulary_.symbols == ("a", "b")
 
 
 def test_weights_and_repetitions_are_the_same():

@@ -10,7 +10,6 @@ from collections.abc import Hashable, Sequence
 from typing import Any, Self
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import logsumexp
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
@@ -18,19 +17,25 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils import assert_all_finite, check_consistent_length, check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, check_scalar, column_or_1d
-from torch import Tensor, nn
 
 from likelihood_gan import persistence
-from likelihood_gan.devices import device_of
 from likelihood_gan.distribution import SequenceDistribution
 from likelihood_gan.estimator import LikelihoodGAN
-from likelihood_gan.protocols import State, StepGenerator, by_steps, has_step
+from likelihood_gan.models.given import Given
+from likelihood_gan.protocols import has_step
 from likelihood_gan.refined import Refined
-from likelihood_gan.sampling import Autoregressive, log_prob_of, next_log_probs
-from likelihood_gan.validation import Sequences, check_longest, check_sequences, check_weights
-from likelihood_gan.vocabulary import Vocabulary, is_text
+from likelihood_gan.validation import (
+    Sequences,
+    check_known,
+    check_longest,
+    check_sequences,
+    check_weights,
+)
+from likelihood_gan.vocabulary import Vocabulary, is_text, sort_symbols
 
 Array = NDArray[np.float64]
+
+persistence.bundled(Given)
 
 
 @persistence.bundled
@@ -39,54 +44,6 @@ class Label:
     """The symbol of a label, by its number in `classes_`: equal to no symbol of the data."""
 
     number: int
-
-
-@persistence.bundled
-class Given(Autoregressive, nn.Module):
-    """What a generator writes after a first symbol, if it writes only some symbols from there on.
-
-    The next symbol is drawn from those that are allowed, with the probabilities of the generator
-    divided by their sum. So it is normalised, whatever the generator would do with the others.
-
-    Parameters
-    ----------
-    joint : torch.nn.Module
-        A generator with `step`; it is not copied.
-    first : int
-        Its token of the first symbol.
-    allowed : sequence of int
-        Its tokens of those that may follow. Their places, counted from 1, are the tokens here.
-    """
-
-    allowed: Tensor
-
-    def __init__(self, joint: StepGenerator, first: int, allowed: Sequence[int]):
-        super().__init__()
-        self.arguments = {"joint": joint, "first": first, "allowed": list(allowed)}
-        self.joint: Any = joint
-        self.first = first
-        tokens = torch.tensor([0, *allowed], device=device_of(joint))
-        self.register_buffer("allowed", tokens, persistent=False)
-
-    def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
-        """Read one token a row; (batch,) -> next-symbol log-probabilities (batch, n_tokens)."""
-        if state is None:
-            _, known = self.joint.step(tokens, None)
-            log_probs, known = self.joint.step(torch.full_like(tokens, self.first), known)
-        else:
-            log_probs, known = self.joint.step(self.allowed[tokens], *state)
-        # a tuple, since a generator that remembers nothing returns None
-        return log_probs[:, self.allowed].log_softmax(-1), (known,)
-
-    @by_steps
-    def log_prob(self, tokens: Tensor) -> Tensor:
-        """Log-probability of each row in nats, (batch, time) -> (batch,)."""
-        return log_prob_of(self.next_log_probs(tokens), tokens)
-
-    def next_log_probs(self, tokens: Tensor) -> Tensor:
-        """Log-probabilities of every next symbol, (batch, time) -> (batch, time, n_tokens)."""
-        rows = nn.functional.pad(self.allowed[tokens], (1, 0), value=self.first)
-        return next_log_probs(self.joint, rows)[:, 1:, self.allowed].log_softmax(-1)
 
 
 @persistence.bundled
@@ -122,6 +79,8 @@ class GenerativeClassifier(persistence.Savable, ClassifierMixin, BaseEstimator):
         The labels, sorted.
     class_prior_ : ndarray of shape (n_classes,), float64
         Their probabilities p(y).
+    vocabulary_ : Vocabulary
+        The symbols of the sequences, labels not among them.
     estimator_ : estimator
         The fitted clone. Its sequences are tuples that begin with a label.
     distributions_ : list of SequenceDistribution
@@ -176,21 +135,26 @@ class GenerativeClassifier(persistence.Savable, ClassifierMixin, BaseEstimator):
         sequences, labels = check_sequences(X), _check_labels(y)
         check_consistent_length(sequences, labels)
         weights = check_weights(sample_weight, len(sequences))
-        counted = np.flatnonzero(weights)
-        classes, number = np.unique(labels[counted], return_inverse=True)
+        counted = np.flatnonzero(weights)  # without what weighs nothing
+        sequences, labels, weights = (
+            [sequences[i] for i in counted],
+            labels[counted],
+            weights[counted],
+        )
+        classes, number = np.unique(labels, return_inverse=True)
         if len(classes) < 2:
             raise ValueError(
                 f"y holds only one class, {classes.tolist()}; pass sequences of at least two, or fit "
                 "the estimator alone"
             )
-        shares = np.bincount(number, weights=weights[counted]) / weights.sum()
+        shares = np.bincount(number, weights=weights) / weights.sum()
         prior = shares if self.priors is None else _check_priors(self.priors, len(classes))
 
-        text = is_text(sequences)
-        symbols = [Label(k) for k in range(len(classes))]
-        rows = [(symbols[k], *sequences[i]) for i, k in zip(counted, number, strict=True)]
-        _make_room(estimator, symbols, text, max(map(len, rows)) - 1)
-        weighing = {} if sample_weight is None else {"sample_weight": weights[counted]}
+        vocabulary = _make_vocabulary(estimator, sequences)
+        marks = [Label(k) for k in range(len(classes))]
+        rows = [(marks[k], *sequence) for k, sequence in zip(number, sequences, strict=True)]
+        _make_room(estimator, [*vocabulary.symbols, *marks], max(map(len, rows)) - 1)
+        weighing = {} if sample_weight is None else {"sample_weight": weights}
         estimator.fit(rows, **weighing)
         distribution = getattr(estimator, "distribution_", None)
         if not has_step(getattr(distribution, "generator", None)):
@@ -200,10 +164,10 @@ class GenerativeClassifier(persistence.Savable, ClassifierMixin, BaseEstimator):
                 "LikelihoodGAN() with such a generator"
             )
         self.estimator_ = estimator
+        self.vocabulary_ = vocabulary
         self.class_prior_ = prior
         # lists, which a safe file can hold; `classes_` makes an array of them
         self.labels_, self.label_type_ = classes.tolist(), classes.dtype.str
-        self.text_ = text
         return self
 
     @property
@@ -217,12 +181,11 @@ class GenerativeClassifier(persistence.Savable, ClassifierMixin, BaseEstimator):
         joint = self.estimator_.distribution_
         symbols: list[Hashable] = joint.vocabulary.symbols
         tokens = {symbol: token for token, symbol in enumerate(symbols, start=1)}
-        allowed = {symbol: t for symbol, t in tokens.items() if not isinstance(symbol, Label)}
-        vocabulary = Vocabulary(allowed, self.text_)
+        allowed = [tokens[symbol] for symbol in self.vocabulary_.symbols]
         return [
             SequenceDistribution(
-                Given(joint.generator, tokens[Label(k)], [*allowed.values()]).eval(),
-                vocabulary,
+                Given(joint.generator, tokens[Label(k)], allowed).eval(),
+                self.vocabulary_,
                 max(joint.max_len - 1, 1),
             )
             for k in range(len(self.labels_))
@@ -271,7 +234,10 @@ class GenerativeClassifier(persistence.Savable, ClassifierMixin, BaseEstimator):
             return distribution.sample(n_samples, max_len, random_state=random_state, **constraints)
         check_scalar(n_samples, "n_samples", numbers.Integral, min_val=1)
         if constraints.get("return_log_prob"):
-            raise ValueError("return_log_prob=True needs a label: pass y=, one of classes_")
+            raise ValueError(
+                "return_log_prob=True needs y=, one of classes_; without it, pass the sequences and "
+                "labels that are returned to score_samples"
+            )
         random_state = check_random_state(random_state)
         drawn = random_state.choice(len(self.labels_), n_samples, p=self.class_prior_)
         sequences: list[Any] = [None] * n_samples
@@ -400,11 +366,19 @@ class GenerativeClassifier(persistence.Savable, ClassifierMixin, BaseEstimator):
         return distribution.score_samples(sequences, handle_unknown=unknown)
 
 
-def _make_room(estimator: Any, labels: list[Label], text: bool, longest: int) -> None:
-    """Add labels to the vocabulary and to the greatest length of an estimator that has them."""
-    if (vocabulary := getattr(estimator, "vocabulary", None)) is not None:
-        symbols = Vocabulary(vocabulary, text).symbols  # refuses what is no symbol of the data
-        estimator.set_params(vocabulary=[*symbols, *labels])
+def _make_vocabulary(estimator: Any, sequences: list[Sequence[Hashable]]) -> Vocabulary:
+    given = getattr(estimator, "vocabulary", None)
+    if given is None:
+        return Vocabulary.from_sequences(sequences)
+    vocabulary = Vocabulary(sort_symbols(given), is_text(sequences))
+    check_known(vocabulary, sequences)
+    return vocabulary
+
+
+def _make_room(estimator: Any, symbols: list[Any], longest: int) -> None:
+    """Set vocabulary and greatest length, labels included, of an estimator that has them."""
+    if hasattr(estimator, "vocabulary"):
+        estimator.set_params(vocabulary=symbols)
     if isinstance(max_len := getattr(estimator, "max_len", None), numbers.Integral):
         estimator.set_params(max_len=check_longest(longest, int(max_len)) + 1)
 
