@@ -1,6 +1,6 @@
 """Experiments with the package, run from the root of the repository: ``python -m benchmarks.refine``.
 
-One experiment a file: `report`, `compare`, `refine`, `oracle`, `speed`, and `alternatives`, which is a
+One experiment a file: `report`, `compare`, `refine`, `labels`, `oracle`, `speed`, and `alternatives`, which is a
 folder. They import what they share and never each other:
 
     store         folders, result files that are resumed, paired tables

@@ -12,7 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from likelihood_gan.datasets import _kantrowitz, load_first_names, load_kantrowitz_names
+from likelihood_gan.datasets import (
+    _kantrowitz,
+    load_first_names,
+    load_first_names_by_sex,
+    load_kantrowitz_names,
+)
 
 SMALL = {
     "female.txt": ["Ann-Marie", "Dee Dee", "Gale", "Gale "],
@@ -82,6 +87,16 @@ def test_weights_are_the_sum_of_the_published_percents():
     assert weight["mary"] / weight["james"] == pytest.approx((2.629 + 0.009) / (3.318 + 0.010))
     # The lists cover about 90 % of each sex, and the rarest listed name has 0.001 %.
     assert weights.min() == pytest.approx(0.001 / 180, rel=0.01)
+
+
+def test_names_by_sex_are_the_two_published_lists():
+    names, sexes = load_first_names_by_sex()
+    assert len(names) == len(sexes) == 5494
+    assert [sexes.count(sex) for sex in ("female", "male")] == [4275, 1219]
+    assert list(dict.fromkeys(names)) == load_first_names()
+    of = {sex: {n for n, s in zip(names, sexes, strict=True) if s == sex} for sex in set(sexes)}
+    assert len(of["female"] & of["male"]) == 331
+    assert "mary" in of["female"] and "bob" in of["male"] - of["female"]
 
 
 def test_the_caller_may_change_the_list():

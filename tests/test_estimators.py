@@ -16,7 +16,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from likelihood_gan import CharLSTM, Refined, SequenceDistribution
+from likelihood_gan import CharLSTM, GenerativeClassifier, Refined, SequenceDistribution
 from likelihood_gan.models import Mixture, NGram
 from likelihood_gan.ngrams import NGramHasher
 from likelihood_gan.vocabulary import Vocabulary
@@ -44,6 +44,11 @@ def mixture():
 @functools.cache
 def frozen():
     return FrozenEstimator(tiny().fit(NAMES))
+
+
+@functools.cache
+def classifier():
+    return GenerativeClassifier(tiny()).fit(NAMES, [name[-1] in "aeiouy" for name in NAMES])
 
 
 def refined(estimator):
@@ -75,6 +80,7 @@ TABLE = {
     "distribution": Row(distribution, {"generator": Bigram}),
     "distribution of a mixture": Row(mixture),
     "n-grams": Row(ngrams),
+    "distribution of a class": Row(lambda: classifier().distributions_[0]),
     "refined": Row(lambda: refined(tiny(early_stopping=False))),
     "refined with what is held out": Row(lambda: refined(tiny(validation_fraction=0.5))),
     "refined frozen": Row(lambda: refined(frozen())),

@@ -36,6 +36,7 @@ ORDER = [
     "calibration",
     "crossfitting",
     "refined",
+    "conditional",
     "metrics",
     "datasets",
     "displays",

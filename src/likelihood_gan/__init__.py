@@ -5,6 +5,7 @@ meta-estimator above any distribution. `CharLSTM` and `LSTMDiscriminator` are th
 `Autoregressive` makes a generator of a module with `step`.
 """
 
+from likelihood_gan.conditional import GenerativeClassifier
 from likelihood_gan.distribution import SequenceDistribution
 from likelihood_gan.estimator import LikelihoodGAN
 from likelihood_gan.models import CharLSTM, LSTMDiscriminator
@@ -16,6 +17,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Autoregressive",
     "CharLSTM",
+    "GenerativeClassifier",
     "LSTMDiscriminator",
     "LikelihoodGAN",
     "Refined",

@@ -65,10 +65,38 @@ def load_first_names(
     >>> names[weights.argmax()]
     'james'
     """
-    packed = files("likelihood_gan.datasets").joinpath("first_names.csv.gz").read_bytes()
-    rows = list(csv.DictReader(gzip.decompress(packed).decode("ascii").splitlines()))
+    rows = _read()
     names = [row["name"] for row in rows]
     if not return_weights:
         return names
     percents = np.array([float(row["female"]) + float(row["male"]) for row in rows])
     return names, percents / percents.sum()
+
+
+def load_first_names_by_sex() -> tuple[list[str], list[str]]:
+    """Load the first names of the 1990 US Census with the sex of those who bear them.
+
+    The data are those of `load_first_names`: the Census Bureau published a list of female names and
+    one of male names.
+
+    Returns
+    -------
+    names : list of str, length 5494
+        Lower-case names, sorted. 331 are in both lists, and so here twice.
+    sexes : list of str, length 5494
+        "female" or "male": the list that each name is from.
+
+    Examples
+    --------
+    >>> from likelihood_gan.datasets import load_first_names_by_sex
+    >>> names, sexes = load_first_names_by_sex()
+    >>> names[:2], sexes[:2], sexes.count("female")
+    (['aaron', 'aaron'], ['female', 'male'], 4275)
+    """
+    pairs = [(r["name"], s) for r in _read() for s in ("female", "male") if float(r[s]) > 0]
+    return [name for name, _ in pairs], [sex for _, sex in pairs]
+
+
+def _read() -> list[dict[str, str]]:
+    packed = files("likelihood_gan.datasets").joinpath("first_names.csv.gz").read_bytes()
+    return list(csv.DictReader(gzip.decompress(packed).decode("ascii").splitlines()))
