@@ -115,7 +115,7 @@ FITS = [
     ({"objective": BalanceHeuristic("jensen")}, ValueError, "divergence must be one of", "jensen"),
     ({"objective": 3}, TypeError, "objective must be a name or a callable", "3"),
     ({"precision": "fp8"}, ValueError, "precision must be 'float32' or 'bf16', got 'fp8'"),
-    ({"handle_unknown": "ignore"}, ValueError, "handle_unknown must be 'error' or", "'ignore'"),
+    ({"handle_unknown": "ignore"}, ValueError, "handle_unknown must be 'error', 'neg_inf'", "'ignore'"),
     ({"batch_size": 0}, ValueError, "batch_size == 0, must be >= 1"),
     ({"adversarial_epochs": -1}, ValueError, "adversarial_epochs == -1, must be >= 0"),
     ({"n_iter_no_change": 0}, ValueError, "n_iter_no_change == 0, must be >= 1"),
@@ -232,7 +232,7 @@ def test_too_few_distinct_sequences_say_how_many_there_are():
 
 
 SCORES = [
-    (["ann4"], ValueError, "['4']", "pass vocabulary=", "handle_unknown='neg_inf'"),
+    (["ann4"], ValueError, "['4']", "pass vocabulary=", "handle_unknown='token'", "'neg_inf'"),
     ("anna", TypeError, "got the bare string 'anna'", "pass [X]"),
     ([], ValueError, "X is empty", "pass at least one"),
     ([None], TypeError, "X[0] is None"),
