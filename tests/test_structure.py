@@ -29,6 +29,7 @@ ORDER = [
     "training",
     "plugins",
     "fitting",
+    "symbols",
     "persistence",
     "distribution",
     "callbacks",
