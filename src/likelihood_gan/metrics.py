@@ -19,7 +19,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_scalar
 
 from likelihood_gan.ngrams import NGramHasher, n_grams
-from likelihood_gan.validation import Sequences, check_one_type, check_sequences
+from likelihood_gan.validation import Sequences, check_lines, check_one_type, check_sequences
 from likelihood_gan.vocabulary import is_text
 
 __all__ = [
@@ -332,6 +332,7 @@ def _checked(**lists: Any) -> list[Any]:
         if not sequences:
             raise ValueError(f"{name} is empty; pass at least one sequence")
         check_one_type(sequences, is_text(checked[0]), name, like=next(iter(lists)))
+        check_lines(sequences, name)
     return checked
 
 

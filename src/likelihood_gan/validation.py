@@ -226,6 +226,12 @@ def check_weighed(
     sequences = check_sequences(X)
     weights = check_weights(sample_weight, len(sequences))
     check_lines(sequences)
+    if is_text(sequences) and len(sequences) > 2 and not sequences[-1] and all(sequences[:-1]):
+        warnings.warn(
+            "the last sequence of X is the only empty one, as text.split('\\n') makes it of the last line "
+            "end; leave it out, or use text.splitlines()",
+            stacklevel=3,
+        )
     counted = weights > 0
     if counted.all():
         return sequences, weights
@@ -248,10 +254,4 @@ def check_lines(sequences: Sequence[Sequence[Hashable]], name: str = "X") -> Non
         raise ValueError(
             f"every sequence of {name} ends in a line end, such as {sequences[0]!r}; strip it, as by "
             f"[line.rstrip('\\n') for line in {name}], or use likelihood_gan.datasets.read_sequences"
-        )
-    if len(sequences) > 2 and not sequences[-1] and all(sequences[:-1]):
-        warnings.warn(
-            f"the last sequence of {name} is the only empty one, as text.split('\\n') makes it of the "
-            "last line end; leave it out, or use text.splitlines()",
-            stacklevel=4,
         )
