@@ -148,7 +148,10 @@ REFUSED = [
     (np.array("ann"), "array without dimensions"),
     (np.array([b"ann"]), "X[0] is b'ann', a bytes; .*decode()"),
     (np.array([1, 2]), "X[0] is 1, a int; expected a str or a sequence"),
-    ([[["a"], ["b"]]], "X[0] is [['a'], ['b']], a list; .* a symbol is a list; make it a tuple, or flat"),
+    (
+        [[["a"], ["b"]]],
+        "X[0] is [['a'], ['b']], a list; .* a symbol is a list; make it a tuple, or flat",
+    ),
     (np.zeros((2, 2, 2), dtype=int), "a symbol is a list"),
     (["ann", None], "X[1] is None, a NoneType; .* leave out what is missing, as by dropna()"),
     (["ann", np.nan], "X[1] is nan, a float; .* leave out what is missing"),
@@ -196,7 +199,9 @@ def test_a_table_says_which_column_to_pass(frame):
 # Counts and weights
 
 
-@pytest.mark.parametrize("mapping", [Counter, lambda X: dict(Counter(X)), lambda X: MappingProxyType(Counter(X))])
+@pytest.mark.parametrize(
+    "mapping", [Counter, lambda X: dict(Counter(X)), lambda X: MappingProxyType(Counter(X))]
+)
 def test_a_mapping_is_counts(mapping):
     counted = mapping(NAMES + NAMES[:9])
     gan = tiny().fit(counted)
@@ -223,7 +228,11 @@ def test_an_estimator_that_is_refined_gets_the_counts():
     [
         ({"ann": -1}, ValueError, r"X\['ann'\] is -1; counts must be finite and not negative"),
         ({"ann": np.inf}, ValueError, r"X\['ann'\] is inf"),
-        ({"name": ["ann", "bob"]}, ValueError, r"its values are counts, and X\['name'\] is \['ann'"),
+        (
+            {"name": ["ann", "bob"]},
+            ValueError,
+            r"its values are counts, and X\['name'\] is \['ann'",
+        ),
         ({"ann": "3"}, ValueError, r"X\['ann'\] is '3'"),
         ({}, ValueError, "X is empty"),
         ({"ann": 0}, ValueError, "not all 0, got only zeros"),
@@ -237,7 +246,9 @@ def test_a_mapping_of_anything_else_is_refused(X, error, message):
 
 def test_counts_and_weights_together_are_refused(fitted):
     for call in (tiny().fit, fitted.score):
-        with pytest.raises(TypeError, match="mapping of counts, and sample_weight is given, too; pass"):
+        with pytest.raises(
+            TypeError, match="mapping of counts, and sample_weight is given, too; pass"
+        ):
             call(Counter(NAMES), sample_weight=[1] * 56)
 
 
@@ -283,8 +294,9 @@ def test_samples_are_not_compared_with_lines():
 
 
 def test_an_empty_last_line_is_warned_of():
+    text = "ann\nbob\nzoe\n"
     with pytest.warns(UserWarning, match="the last sequence of X is the only empty one"):
-        check_weighed("ann\nbob\nzoe\n".split("\n"), None)
+        check_weighed(text.split("\n"), None)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         check_weighed(["ann", "", "zoe", ""], None)
@@ -309,7 +321,9 @@ def test_a_symbol_that_is_not_equal_to_itself_is_refused(symbol):
 def test_cross_validation_with_a_rare_symbol_says_what_to_pass():
     gan = tiny(adversarial_epochs=0, pretrain_epochs=1)
     names = [*["ann", "nan", "anna", "na", "an", "nana"] * 2, "quan"]  # the last fold has q and u
-    with pytest.warns(UserWarning, match=r"(?s)\['q', 'u'\]; pass vocabulary= .*handle_unknown='token'"):
+    with pytest.warns(
+        UserWarning, match=r"(?s)\['q', 'u'\]; pass vocabulary= .*handle_unknown='token'"
+    ):
         scores = cross_val_score(gan, names, cv=3)
     assert np.isnan(scores).tolist() == [False, False, True]
     assert np.isfinite(cross_val_score(gan.set_params(handle_unknown="token"), names, cv=3)).all()

@@ -115,7 +115,12 @@ FITS = [
     ({"objective": BalanceHeuristic("jensen")}, ValueError, "divergence must be one of", "jensen"),
     ({"objective": 3}, TypeError, "objective must be a name or a callable", "3"),
     ({"precision": "fp8"}, ValueError, "precision must be 'float32' or 'bf16', got 'fp8'"),
-    ({"handle_unknown": "ignore"}, ValueError, "handle_unknown must be 'error', 'neg_inf'", "'ignore'"),
+    (
+        {"handle_unknown": "ignore"},
+        ValueError,
+        "handle_unknown must be 'error', 'neg_inf'",
+        "'ignore'",
+    ),
     ({"batch_size": 0}, ValueError, "batch_size == 0, must be >= 1"),
     ({"adversarial_epochs": -1}, ValueError, "adversarial_epochs == -1, must be >= 0"),
     ({"n_iter_no_change": 0}, ValueError, "n_iter_no_change == 0, must be >= 1"),

@@ -1,6 +1,7 @@
 """Text files as lists of sequences: any line end, compressed or not, and errors that name the line."""
 
 import bz2
+import functools
 import gzip
 import io
 import lzma
@@ -28,7 +29,9 @@ def write(tmp_path):
     return write
 
 
-@given(st.lists(TEXT, max_size=6), st.sampled_from(["\n", "\r\n", "\r"]), st.sampled_from([*COMPRESS]))
+@given(
+    st.lists(TEXT, max_size=6), st.sampled_from(["\n", "\r\n", "\r"]), st.sampled_from([*COMPRESS])
+)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_what_is_written_is_read(tmp_path, lines, end, suffix):
     path = tmp_path / f"words.txt{suffix}"
@@ -57,10 +60,10 @@ def test_a_byte_order_mark_is_no_symbol(write):
 def test_an_open_file_is_read_to_its_end_and_stays_open(write):
     path = write("ann\r\nbob\r\n")
     for open_it in (
-        lambda: open(path),
-        lambda: open(path, newline=""),
-        lambda: open(path, "rb"),
-        lambda: gzip.open(write(gzip.compress(b"ann\nbob\n"), "words.gz")),
+        path.open,
+        functools.partial(path.open, newline=""),
+        functools.partial(path.open, "rb"),
+        functools.partial(gzip.open, write(gzip.compress(b"ann\nbob\n"), "words.gz")),
         lambda: io.StringIO("ann\nbob\n"),
         lambda: io.BytesIO(b"ann\nbob"),
     ):
@@ -86,13 +89,17 @@ def test_a_stream_is_read_line_by_line():
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_counts_follow_a_tab(write, end):
-    sequences, counts = read_sequences(write(f"ann\t3{end}\tbob\t0.5{end}{end}\t2{end}"), counts=True)
+    sequences, counts = read_sequences(
+        write(f"ann\t3{end}\tbob\t0.5{end}{end}\t2{end}"), counts=True
+    )
     assert sequences == ["ann", "\tbob", ""]
     assert counts.dtype == np.float64 and counts.tolist() == [3, 0.5, 2]
 
 
 def test_counts_are_weights(write):
-    sequences, counts = read_sequences(write("".join(f"{name}\t2\n" for name in NAMES)), counts=True)
+    sequences, counts = read_sequences(
+        write("".join(f"{name}\t2\n" for name in NAMES)), counts=True
+    )
     gan = tiny().fit(sequences, sample_weight=counts)
     other = tiny().fit(NAMES * 2)
     np.testing.assert_array_equal(gan.score_samples(NAMES), other.score_samples(NAMES))
@@ -106,7 +113,9 @@ def test_a_line_without_a_count_is_named(write, line):
 
 
 def test_counts_that_were_not_asked_for_are_not_read_as_text(write):
-    with pytest.raises(ValueError, match=r"every line ends in a tab and a number.*pass counts=True"):
+    with pytest.raises(
+        ValueError, match=r"every line ends in a tab and a number.*pass counts=True"
+    ):
         read_sequences(write("ann\t3\nbob\t1.5\n"))
     assert read_sequences(write("ann\t3\nbob\n")) == ["ann\t3", "bob"]
 
@@ -140,9 +149,10 @@ def test_another_encoding_is_read(write):
 
 
 def test_a_file_that_was_opened_with_the_wrong_encoding_is_named(write):
-    with open(write(b"ann\ncaf\xe9\n"), encoding="utf-8") as file:
-        with pytest.raises(ValueError, match=r"words.txt, after line 0: .*open the file with the encod"):
-            read_sequences(file)
+    message = "words.txt, after line 0: .*open the file with the encoding"
+    path = write(b"ann\ncaf\xe9\n")
+    with path.open(encoding="utf-8") as file, pytest.raises(ValueError, match=message):
+        read_sequences(file)
 
 
 def test_what_is_no_file_is_refused(tmp_path):

@@ -19,7 +19,18 @@ from likelihood_gan.metrics import length_divergence
 from likelihood_gan.vocabulary import UNKNOWN_CHARACTER, Vocabulary, vocabulary_of
 
 ATOMS = r"\[[^\]]+\]|Br|Cl|%\d\d|."
-MOLECULES = ["CCO", "CCl", "BrCC", "c1cc[nH]c1", "C%12CC%12", "ClCCl", "CBr", "OCC[NH3+]", "CO", "CN"]
+MOLECULES = [
+    "CCO",
+    "CCl",
+    "BrCC",
+    "c1cc[nH]c1",
+    "C%12CC%12",
+    "ClCCl",
+    "CBr",
+    "OCC[NH3+]",
+    "CO",
+    "CN",
+]
 MARKED = "e\N{COMBINING ACUTE ACCENT}"  # one grapheme, two code points
 GRAPHEMES = r"[^\u0300-\u036f]?[\u0300-\u036f]+|."
 WORDS = r"\w+|\W"
@@ -88,7 +99,9 @@ SYMBOLS = ["C", "l", "Cl"]
 def ambiguous(generator=None):
     """A distribution whose rows join to strings that may have other symbols."""
     vocabulary = Vocabulary(SYMBOLS, token_pattern="Cl|.")
-    return SequenceDistribution(Bigram(4, seed=3) if generator is None else generator, vocabulary, 3)
+    return SequenceDistribution(
+        Bigram(4, seed=3) if generator is None else generator, vocabulary, 3
+    )
 
 
 def enumerated(distribution):
@@ -131,7 +144,9 @@ def test_samples_have_the_probabilities_that_they_are_scored_with(generator, n):
         assert observed.sum() == 4000  # and nothing else is drawn
         expected = p / p.sum() * 4000
         rare = expected < 5
-        observed, expected = (np.append(x[~rare], x[rare].sum() + 1e-9) for x in (observed, expected))
+        observed, expected = (
+            np.append(x[~rare], x[rare].sum() + 1e-9) for x in (observed, expected)
+        )
         assert chisquare(observed, expected * observed.sum() / expected.sum()).pvalue > 1e-3
 
 
@@ -155,7 +170,9 @@ def test_perplexity_is_per_symbol_not_per_character():
 def test_a_prefix_is_of_symbols():
     distribution = ambiguous()
     assert all(s.startswith("Cl") for s in distribution.sample(20, prefix="Cl", random_state=0))
-    starts = {tuple(distribution.vocabulary.split(s))[:1] for s in distribution.sample(90, prefix="C")}
+    starts = {
+        tuple(distribution.vocabulary.split(s))[:1] for s in distribution.sample(90, prefix="C")
+    }
     assert starts == {("C",)}
 
 
@@ -194,7 +211,9 @@ def test_the_pattern_survives_a_copy(molecules, tmp_path, way):
     again = way(molecules, tmp_path)
     assert again.vocabulary_.split("CCl") == ["C", "Cl"]
     assert again.sample(9, random_state=0) == molecules.sample(9, random_state=0)
-    np.testing.assert_array_equal(again.score_samples(MOLECULES), molecules.score_samples(MOLECULES))
+    np.testing.assert_array_equal(
+        again.score_samples(MOLECULES), molecules.score_samples(MOLECULES)
+    )
 
 
 def test_a_callable_is_given_to_load_again(tmp_path):
@@ -230,18 +249,38 @@ def fit(X=("ab", "c"), **settings):
     [
         (lambda: fit(token_pattern=3), TypeError, "token_pattern must be a regular .*, got 3"),
         (lambda: fit(token_pattern=re.compile("a")), TypeError, "pass its attribute pattern"),
-        (lambda: fit(token_pattern="(a"), ValueError, r"token_pattern='\(a' is no regular expression"),
+        (
+            lambda: fit(token_pattern="(a"),
+            ValueError,
+            r"token_pattern='\(a' is no regular expression",
+        ),
         (
             lambda: fit(token_pattern="ab"),
             ValueError,
             r"does not cover all of X\[1\]='c': 'c' is left; add .*\|\.",
         ),
-        (lambda: fit(["a b", "c"], token_pattern=str.split), ValueError, r"got \['a', 'b'\] of 'a b'"),
-        (lambda: fit(token_pattern=len), ValueError, "must return a list of non-empty str .* got 2"),
+        (
+            lambda: fit(["a b", "c"], token_pattern=str.split),
+            ValueError,
+            r"got \['a', 'b'\] of 'a b'",
+        ),
+        (
+            lambda: fit(token_pattern=len),
+            ValueError,
+            "must return a list of non-empty str .* got 2",
+        ),
         (lambda: fit(token_pattern=lambda s: [*s, ""]), ValueError, "non-empty str"),
-        (lambda: fit([("a",), ("b",)], token_pattern="."), TypeError, "token_pattern splits strings"),
+        (
+            lambda: fit([("a",), ("b",)], token_pattern="."),
+            TypeError,
+            "token_pattern splits strings",
+        ),
         (lambda: fit(vocabulary=["ab", "c"]), ValueError, r"\['ab'\]; .* pass token_pattern="),
-        (lambda: fit(vocabulary=["ab", 3], token_pattern="ab|."), ValueError, r"non-empty str, got \[3\]"),
+        (
+            lambda: fit(vocabulary=["ab", 3], token_pattern="ab|."),
+            ValueError,
+            r"non-empty str, got \[3\]",
+        ),
         (lambda: fit(vocabulary=["ab"], token_pattern="ab|."), ValueError, r"vocabulary: \['c'\]"),
         (
             lambda: fit(warm_start=True).set_params(token_pattern="ab|.").fit(["ab"] * 3),

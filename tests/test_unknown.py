@@ -96,9 +96,13 @@ def test_what_is_refined_scores_unseen_symbols(fitted):
 
 def test_a_vocabulary_without_the_token_says_how_to_get_one():
     gan = tiny().fit(NAMES)
-    with pytest.raises(ValueError, match="handle_unknown='token' needs .* fit with handle_unknown="):
+    with pytest.raises(
+        ValueError, match="handle_unknown='token' needs .* fit with handle_unknown="
+    ):
         gan.set_params(handle_unknown="token").score_samples(["an7a"])
-    with pytest.raises(ValueError, match="warm_start goes on .* unknown_token=False, and now it is True"):
+    with pytest.raises(
+        ValueError, match="warm_start goes on .* unknown_token=False, and now it is True"
+    ):
         gan.set_params(warm_start=True).fit(NAMES)
 
 

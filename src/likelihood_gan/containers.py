@@ -23,7 +23,9 @@ def elements_of(X: Any, name: str) -> Iterable[Any]:
         text = os.fsdecode(X)
         remedy = f"for one sequence pass [{name}]"
         if _looks_like_path(text):
-            remedy += f"; to read a file pass likelihood_gan.datasets.read_sequences({text[:200]!r})"
+            remedy += (
+                f"; to read a file pass likelihood_gan.datasets.read_sequences({text[:200]!r})"
+            )
         raise TypeError(
             f"{name} must be an iterable of sequences, got the bare string {X[:20]!r}; {remedy}"
         )
@@ -86,7 +88,9 @@ def _check_array(X: Any, name: str) -> None:
             f"sequences, or list(map(tuple, {name}.tolist())) if every row is a sequence of one symbol"
         )
     if shape == ():
-        raise TypeError(f"{name} must be an iterable of sequences, got an array without dimensions, {X!r}")
+        raise TypeError(
+            f"{name} must be an iterable of sequences, got an array without dimensions, {X!r}"
+        )
     if getattr(dtype, "kind", "") in ("f", "c") or getattr(dtype, "is_floating_point", False):
         raise TypeError(
             f"{name} is an array of {dtype}, and symbols must be discrete; cast whole numbers by "

@@ -304,7 +304,9 @@ class SequenceDistribution(persistence.Savable, DistributionMixin):
             return tokens, torch.ones(m, dtype=torch.int64)
 
         with limited_threads(generator), torch.no_grad(), evaluating(generator):
-            return [s for tokens, _ in self._that_split(draw, n) for s in self.vocabulary.decode(tokens)]
+            return [
+                s for tokens, _ in self._that_split(draw, n) for s in self.vocabulary.decode(tokens)
+            ]
 
     def _draw_counts(
         self,

@@ -308,7 +308,9 @@ class _Reader:
             return _Code(content)
         if kind == "class":
             return _BUNDLED[content]
-        if kind == "enum" and content[1] not in getattr(self._enums.get(content[0]), "__members__", ()):
+        if kind == "enum" and content[1] not in getattr(
+            self._enums.get(content[0]), "__members__", ()
+        ):
             self._require({"vocabulary": _Code(content[0])})
         return read_symbol(kind, content, self._enums)
 

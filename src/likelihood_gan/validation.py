@@ -4,6 +4,8 @@ What a vocabulary makes of the sequences is left to `vocabulary`.
 """
 
 import itertools
+import math
+import numbers
 import warnings
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
@@ -69,7 +71,7 @@ def unpack_counts(
             "the product of both as sample_weight"
         )
     for sequence, count in X.items():
-        if not np.isscalar(count) or isinstance(count, str) or not 0 <= float(count) < np.inf:
+        if not isinstance(count, (numbers.Real, np.bool_)) or not 0 <= float(count) < math.inf:
             raise ValueError(
                 f"{name} is a mapping, so that its values are counts, and {name}[{sequence!r}] is "
                 f"{shortened(count)}; counts must be finite and not negative"
@@ -131,7 +133,7 @@ def _check_sequence(element: Any, name: str, i: int) -> Sequence[Hashable]:
 
 def _refuse_element(element: Any, name: str, i: int) -> NoReturn:
     remedy = "expected a str or a sequence (list, tuple) of hashable symbols"
-    is_nan = isinstance(element, float) and element != element
+    is_nan = isinstance(element, float) and math.isnan(element)
     if element is None or is_nan or type(element).__name__ in ("NAType", "NaTType"):
         remedy += "; leave out what is missing, as by dropna()"
     elif isinstance(element, bytes):
@@ -191,8 +193,7 @@ def check_weights(
     weights = np.asarray(sample_weight, dtype=np.float64)
     if weights.shape != (n,):
         raise ValueError(
-            f"{name} must have one number for each of the {n} sequences, got shape "
-            f"{weights.shape}"
+            f"{name} must have one number for each of the {n} sequences, got shape {weights.shape}"
         )
     if not np.isfinite(weights).all() or (weights < 0).any() or weights.sum() == 0:
         worst = weights[~(np.isfinite(weights) & (weights >= 0))]
@@ -204,7 +205,7 @@ def check_weights(
 def check_weighed(
     X: Sequences, sample_weight: ArrayLike | None, y: Any = None
 ) -> tuple[list[Sequence[Hashable]], NDArray[np.float64]]:
-    """Return the data of a fit and their weights, both checked, without what weighs nothing.
+    r"""Return the data of a fit and their weights, both checked, without what weighs nothing.
 
     Raises
     ------
@@ -215,7 +216,7 @@ def check_weighed(
     Warns
     -----
     UserWarning
-        If the last sequence is the only empty one, as ``text.split("\\n")`` makes it.
+        If the last sequence is the only empty one, as ``text.split("\n")`` makes it.
     """
     if y is not None and sample_weight is None and _may_be_weights(np.asarray(y)):
         raise TypeError(
@@ -250,7 +251,7 @@ def check_lines(sequences: Sequence[Sequence[Hashable]], name: str = "X") -> Non
     n = max(len(sequences) - 1, 1)
     if not is_text(sequences):
         return
-    if all(line[-1:] in ("\n", "\r") for line in sequences[:n]):  # type: ignore[comparison-overlap]
+    if all(line[-1:] in ("\n", "\r") for line in sequences[:n]):
         raise ValueError(
             f"every sequence of {name} ends in a line end, such as {sequences[0]!r}; strip it, as by "
             f"[line.rstrip('\\n') for line in {name}], or use likelihood_gan.datasets.read_sequences"

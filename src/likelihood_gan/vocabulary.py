@@ -78,7 +78,7 @@ class Vocabulary:
         unknown_token: bool = False,
     ):
         self.text, self.token_pattern, self.unknown_token = text, token_pattern, unknown_token
-        listed = tuple(symbols)
+        listed: tuple[Any, ...] = tuple(symbols)
         if odd := [symbol for symbol in listed if _holds_nan(symbol)]:
             raise ValueError(
                 f"a symbol of the sequences or the vocabulary is {odd[0]!r}: NaN equals nothing, not "
@@ -98,7 +98,7 @@ class Vocabulary:
         # whole arrays of text at a time; numpy cannot tell a NUL from the end of a str
         self._code_points: np.ndarray | None = None
         if text and token_pattern is None and "\0" not in self._token:
-            self._code_points = np.array([0, *map(ord, listed)], dtype=np.uint32)
+            self._code_points = np.array([0, *map(ord, self.symbols)], dtype=np.uint32)
 
     def _check_text(self) -> None:
         if not self.text:
@@ -162,7 +162,9 @@ class Vocabulary:
         """List the symbols of `sequences` that have no token."""
         if self.unknown_token:
             return []
-        found = {s: None for seq in sequences for s in self._symbols_of(seq) if s not in self._token}
+        found = {
+            s: None for seq in sequences for s in self._symbols_of(seq) if s not in self._token
+        }
         return sort_symbols(found)
 
     def encode(self, sequence: Sequence[Hashable]) -> list[int]:
@@ -266,7 +268,10 @@ def _holds_nan(symbol: Any) -> bool:
         return any(map(_holds_nan, symbol))
     try:
         return not symbol == symbol  # noqa: PLR0124, SIM201
-    except Exception:  # a value that is missing in another way, such as pandas.NA
+    except (
+        TypeError,
+        ArithmeticError,
+    ):  # a value that is missing in another way, such as pandas.NA
         return True
 
 
