@@ -265,7 +265,9 @@ def test_weights_by_position_are_refused(estimator, weights):
         estimator.fit(WORDS, weights)
 
 
-@pytest.mark.parametrize("labels", [["f", "m"] * 28, [0, 1] * 28, [-1, 1] * 28, [True, True] * 28])
+@pytest.mark.parametrize(
+    "labels", [["f", "m"] * 28, [0, 1] * 28, [-1, 1] * 28, [True, True] * 28, [[1], [2, 3]] * 28]
+)
 def test_labels_are_taken_no_account_of(fitted, labels):
     gan = tiny().fit(NAMES, labels)
     np.testing.assert_array_equal(gan.score_samples(NAMES), fitted.score_samples(NAMES))

@@ -120,6 +120,12 @@ def test_rows_that_join_to_other_symbols_are_found():
     assert vocabulary.splits_again(rows).tolist() == [False, True, True, False, True]
 
 
+def test_atoms_of_molecules_join_to_no_others():
+    # "l", "r", "[" and "%" are no symbols of their own, so nothing is drawn anew
+    vocabulary = Vocabulary.from_sequences(MOLECULES, token_pattern=ATOMS)
+    assert vocabulary.splits_again(all_rows(vocabulary.n_tokens, 3)).all()
+
+
 def test_a_string_is_scored_by_its_own_symbols():
     distribution = ambiguous()
     with torch.no_grad():

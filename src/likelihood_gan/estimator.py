@@ -94,7 +94,7 @@ class LikelihoodGAN(ModuleParameters, SequenceEstimator):
     max_len : int or None, default=None
         Most symbols a sequence may have; None takes the longest of the data.
     vocabulary : iterable of symbols or None, default=None
-        All symbols that may occur; None collects those of the data.
+        All symbols that may occur, such as an Enum class; None collects those of the data.
     token_pattern : str, callable or None, default=None
         What splits strings into symbols of several characters: a regular expression such as
         ``"Cl|Br|."``, whose matches they are and which has to cover all of a string, or a callable

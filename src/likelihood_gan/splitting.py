@@ -60,9 +60,10 @@ def check_covered(token_pattern: TokenPattern, sequences: list[Any], name: str =
 
 
 def _by_pattern(pattern: re.Pattern[str], text: str) -> list[str]:
-    symbols = [match[0] for match in pattern.finditer(text) if match[0]]
-    if sum(map(len, symbols)) == len(text):
-        return symbols
+    if pattern.groups == 0:  # else it lists the groups
+        symbols = pattern.findall(text)
+        if "".join(symbols) == text and "" not in symbols:
+            return symbols
     symbols, end = [], 0
     for match in pattern.finditer(text):
         symbols += text[end : match.start()]

@@ -218,7 +218,7 @@ def check_weighed(
     UserWarning
         If the last sequence is the only empty one, as ``text.split("\n")`` makes it.
     """
-    if y is not None and sample_weight is None and _may_be_weights(np.asarray(y)):
+    if y is not None and sample_weight is None and _may_be_weights(y):
         raise TypeError(
             "y holds positive numbers, as weights do, and fit takes no account of y; pass weights by "
             "name, as sample_weight=, and leave labels out or number them from 0"
@@ -239,11 +239,15 @@ def check_weighed(
     return [sequences[i] for i in np.flatnonzero(counted)], weights[counted]
 
 
-def _may_be_weights(y: NDArray[Any]) -> bool:
+def _may_be_weights(y: Any) -> bool:
     """Tell weights, and counts, from class labels 0, 1, ..., which scikit-learn passes to all fits."""
-    if y.dtype.kind not in "iuf" or y.size == 0:
+    try:
+        values = np.asarray(y)
+    except ValueError:  # lists of several lengths
         return False
-    return bool(y.min() > 0 or (y.min() == 0 and (y % 1 != 0).any()))
+    if values.dtype.kind not in "iuf" or values.size == 0:
+        return False
+    return bool(values.min() > 0 or (values.min() == 0 and (values % 1 != 0).any()))
 
 
 def check_lines(sequences: Sequence[Sequence[Hashable]], name: str = "X") -> None:

@@ -5,6 +5,7 @@ points, or of what a pattern finds in it. What may be a sequence at all is left 
 """
 
 import enum
+import itertools
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -277,8 +278,12 @@ def _holds_nan(symbol: Any) -> bool:
 
 def stack_rows(rows: Sequence[Sequence[int]]) -> Tensor:
     """Stack token rows into one tensor; every row ends with at least one END."""
-    width = max((len(row) for row in rows), default=0) + 1
-    return torch.tensor([[*row, *[END] * (width - len(row))] for row in rows], dtype=torch.int64)
+    sizes = np.fromiter(map(len, rows), np.int64, len(rows))
+    stacked = np.full((len(rows), int(sizes.max(initial=0)) + 1), END, dtype=np.int64)
+    stacked[np.arange(stacked.shape[1]) < sizes[:, None]] = np.fromiter(
+        itertools.chain.from_iterable(rows), np.int64, int(sizes.sum())
+    )
+    return torch.from_numpy(stacked)
 
 
 def _end(row: list[int]) -> int:
