@@ -172,6 +172,30 @@ def test_an_unknown_symbol_says_nothing_of_the_class():
     assert model.score_samples(["ac"], "x") == -np.inf == model.score_samples(["ac"])
 
 
+def test_an_unknown_token_has_a_probability_that_depends_on_the_class():
+    model = classifier(handle_unknown="token").fit(WORDS, LABELS)
+    stirred(model.estimator_.generator_)
+    for label, distribution in zip(model.classes_, model.distributions_, strict=True):
+        log_p = distribution.generator.log_prob(all_rows(4, 5)).detach()
+        assert float(log_p.double().logsumexp(0).exp()) == pytest.approx(1, abs=1e-6)
+        assert np.isfinite(model.score_samples(["ac", "q"], label)).all()
+        assert model.score_samples(["ac"], label) == model.score_samples(["ad"], label)
+        assert model.score_samples(["ac"], label) != model.score_samples(["ab"], label)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_strings_are_split_as_the_estimator_says_and_come_back_as_strings(way, tmp_path):
+    model = classifier(token_pattern="bb|.").fit(WORDS, LABELS)
+    model = way(model, tmp_path, generator=Bigram)
+    assert model.vocabulary_.symbols == ("a", "b", "bb")
+    assert {type(s) for s in model.sample(30, y="x", random_state=0)} == {str}
+    joint = model.estimator_.score_samples([(Label(0), "a", "bb"), (Label(0), "a", "b", "b")])
+    assert joint[0] != joint[1]
+    assert np.isfinite(model.score_samples(["abb"], "x")).all()
+    with pytest.raises(ValueError, match="does not cover"):
+        classifier(token_pattern="a|bb").fit(WORDS, LABELS)
+
+
 # What is learned
 
 

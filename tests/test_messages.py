@@ -107,7 +107,12 @@ FITS = [
     ({"objective": BalanceHeuristic("jensen")}, ValueError, "divergence must be one of", "jensen"),
     ({"objective": 3}, TypeError, "objective must be a name or a callable", "3"),
     ({"precision": "fp8"}, ValueError, "precision must be 'float32' or 'bf16', got 'fp8'"),
-    ({"handle_unknown": "ignore"}, ValueError, "handle_unknown must be 'error' or", "'ignore'"),
+    (
+        {"handle_unknown": "ignore"},
+        ValueError,
+        "handle_unknown must be 'error', 'neg_inf'",
+        "'ignore'",
+    ),
     (
         {"pretrain_epochs": 0, "adversarial_epochs": 0},
         *(ValueError, "nothing would be trained", "pass a trained module as generator, or train"),
@@ -233,7 +238,7 @@ def test_too_few_distinct_sequences_say_how_many_there_are():
 
 
 SCORES = [
-    (["ann4"], ValueError, "['4']", "pass vocabulary=", "handle_unknown='neg_inf'"),
+    (["ann4"], ValueError, "['4']", "pass vocabulary=", "handle_unknown='token'", "'neg_inf'"),
     ("anna", TypeError, "got the bare string 'anna'", "pass [X]"),
     ([], ValueError, "X is empty", "pass at least one"),
     ([None], TypeError, "X[0] is None"),
@@ -288,9 +293,13 @@ CALLS = [
     (lambda: Mixture([LSTMDiscriminator(3)]), TypeError, "generators holds a LSTMDiscriminator"),
     (lambda: Mixture([Bigram]), TypeError, "generators holds a type", "generator_ of a fitted"),
     (lambda: Mixture([LikelihoodGAN()]), TypeError, "generators holds a LikelihoodGAN"),
-    (lambda: NGram(3, order=2.0), TypeError, "order must be an integer >= 1, got 2.0"),
+    (lambda: NGram(3, order=2.0), TypeError, "order must be None or an integer >= 1, got 2.0"),
     (lambda: NGram(3, min_count=math.nan), ValueError, "min_count must be a finite number >= 0"),
-    (lambda: ResidualLSTM(3, order="x"), TypeError, "order must be an integer >= 1, got 'x'"),
+    (
+        lambda: ResidualLSTM(3, order="x"),
+        TypeError,
+        "order must be None or an integer >= 1, got 'x'",
+    ),
     (lambda: ResidualLSTM(True), TypeError, "n_tokens must be an integer >= 1, got True"),
     (lambda: CharLSTM(3, dropout=None), TypeError, "dropout must be a number from 0", "None"),
     (

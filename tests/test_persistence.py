@@ -4,12 +4,15 @@ That copies of every kind draw and score the same is in `test_estimators`.
 """
 
 import dataclasses
+import datetime
+import enum
 import json
 import os
 import pickle
 import struct
 import subprocess
 import sys
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -376,14 +379,38 @@ def test_an_unknown_parameter_is_refused(fitted, tmp_path):
         LikelihoodGAN.load(tmp_path / "gan", colour="red")
 
 
+class Point(NamedTuple):
+    x: int
+    y: int
+
+
+class Access(enum.Flag):
+    READ = enum.auto()
+    WRITE = enum.auto()
+
+
+class Summer(datetime.tzinfo):
+    """A time zone with rules of its own."""
+
+    def utcoffset(self, moment):
+        return datetime.timedelta(hours=2)
+
+    def dst(self, moment):
+        return datetime.timedelta(hours=1)
+
+
+IN_SUMMER = datetime.datetime(2020, 7, 1, tzinfo=Summer())
+
+
 def test_a_symbol_that_is_no_json_is_refused_and_the_old_file_stays(fitted, tmp_path):
     fitted.save(tmp_path / "gan")
     before = (tmp_path / "gan").read_bytes()
-    odd = tiny().fit([(frozenset("a"), 1j), (1j,)])
-    with pytest.raises(ValueError, match="symbols.* holds .* use pickle or joblib instead"):
-        odd.save(tmp_path / "gan")
-    assert (tmp_path / "gan").read_bytes() == before
-    assert os.listdir(tmp_path) == ["gan"]
+    for symbol in (range(3), Point(1, 2), Access.READ | Access.WRITE, IN_SUMMER):
+        odd = tiny().fit([(symbol, "a"), ("a", symbol)])
+        with pytest.raises(ValueError, match="symbols.* holds .* use pickle or joblib instead"):
+            odd.save(tmp_path / "gan")
+        assert (tmp_path / "gan").read_bytes() == before
+        assert os.listdir(tmp_path) == ["gan"]
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_litter(fitted, tmp_path, monkeypatch):

@@ -167,8 +167,7 @@ def test_the_more_symbols_are_counted_the_fewer_outputs_are_dropped(n_symbols, s
 
 def test_some_rows_are_read_in_training_as_if_nothing_had_been_counted():
     model, n = network(ngram_dropout=0.5), 200
-    other = network(ngram_dropout=0.5)
-    other.count(COUNTED[:1], WEIGHTS[:1])
+    other = network(ngram_dropout=0.5, order=1)
     drawn, elsewhere = (
         torch.stack([m.log_prob(COUNTED[1:], seeded(i)) for i in range(n)]) for m in (model, other)
     )

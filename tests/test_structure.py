@@ -11,7 +11,9 @@ import likelihood_gan
 PACKAGE = Path(likelihood_gan.__file__).parent
 ORDER = [
     "protocols",
+    "splitting",
     "vocabulary",
+    "containers",
     "validation",
     "rules",
     "ngrams",
@@ -28,6 +30,7 @@ ORDER = [
     "training",
     "plugins",
     "fitting",
+    "symbols",
     "persistence",
     "distribution",
     "callbacks",

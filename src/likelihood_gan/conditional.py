@@ -24,6 +24,7 @@ from likelihood_gan.estimator import LikelihoodGAN
 from likelihood_gan.models.given import Given
 from likelihood_gan.protocols import has_step
 from likelihood_gan.refined import Refined
+from likelihood_gan.splitting import check_covered
 from likelihood_gan.validation import (
     Sequences,
     check_known,
@@ -31,7 +32,7 @@ from likelihood_gan.validation import (
     check_sequences,
     check_weights,
 )
-from likelihood_gan.vocabulary import Vocabulary, is_text, sort_symbols
+from likelihood_gan.vocabulary import UNKNOWN_SYMBOL, Vocabulary, is_text, sort_symbols
 
 Array = NDArray[np.float64]
 
@@ -152,8 +153,8 @@ class GenerativeClassifier(persistence.Savable, ClassifierMixin, BaseEstimator):
 
         vocabulary = _make_vocabulary(estimator, sequences)
         marks = [Label(k) for k in range(len(classes))]
-        rows = [(marks[k], *sequence) for k, sequence in zip(number, sequences, strict=True)]
-        _make_room(estimator, [*vocabulary.symbols, *marks], max(map(len, rows)) - 1)
+        rows = [(marks[k], *vocabulary.split(s)) for k, s in zip(number, sequences, strict=True)]
+        _make_room(estimator, vocabulary, marks, max(map(len, rows)) - 1)
         weighing = {} if sample_weight is None else {"sample_weight": weights}
         estimator.fit(rows, **weighing)
         distribution = getattr(estimator, "distribution_", None)
@@ -181,7 +182,9 @@ class GenerativeClassifier(persistence.Savable, ClassifierMixin, BaseEstimator):
         joint = self.estimator_.distribution_
         symbols: list[Hashable] = joint.vocabulary.symbols
         tokens = {symbol: token for token, symbol in enumerate(symbols, start=1)}
-        allowed = [tokens[symbol] for symbol in self.vocabulary_.symbols]
+        allowed = [tokens[symbol] for symbol in _listed(self.vocabulary_)]
+        if self.vocabulary_.unknown_token:
+            allowed.append(tokens[UNKNOWN_SYMBOL])
         return [
             SequenceDistribution(
                 Given(joint.generator, tokens[Label(k)], allowed).eval(),
@@ -367,20 +370,34 @@ class GenerativeClassifier(persistence.Savable, ClassifierMixin, BaseEstimator):
 
 
 def _make_vocabulary(estimator: Any, sequences: list[Sequence[Hashable]]) -> Vocabulary:
+    text, pattern = is_text(sequences), getattr(estimator, "token_pattern", None)
+    options: Any = dict(
+        token_pattern=pattern,
+        unknown_token=getattr(estimator, "handle_unknown", None) == "token",
+    )
+    if pattern is not None and text:
+        check_covered(pattern, sequences)
     given = getattr(estimator, "vocabulary", None)
     if given is None:
-        return Vocabulary.from_sequences(sequences)
-    vocabulary = Vocabulary(sort_symbols(given), is_text(sequences))
+        return Vocabulary.from_sequences(sequences, **options)
+    vocabulary = Vocabulary(sort_symbols(given), text, **options)
     check_known(vocabulary, sequences)
     return vocabulary
 
 
-def _make_room(estimator: Any, symbols: list[Any], longest: int) -> None:
-    """Set vocabulary and greatest length, labels included, of an estimator that has them."""
+def _make_room(estimator: Any, vocabulary: Vocabulary, marks: list[Label], longest: int) -> None:
+    """Let an estimator, as far as it has the parameters, take split sequences with labels."""
+    if hasattr(estimator, "token_pattern"):
+        estimator.set_params(token_pattern=None)
     if hasattr(estimator, "vocabulary"):
-        estimator.set_params(vocabulary=symbols)
+        estimator.set_params(vocabulary=[*_listed(vocabulary), *marks])
     if isinstance(max_len := getattr(estimator, "max_len", None), numbers.Integral):
         estimator.set_params(max_len=check_longest(longest, int(max_len)) + 1)
+
+
+def _listed(vocabulary: Vocabulary) -> list[Any]:
+    """List the symbols of a vocabulary but for the one that stands for unknown symbols."""
+    return list(vocabulary.symbols[:-1] if vocabulary.unknown_token else vocabulary.symbols)
 
 
 def _check_labels(y: Any) -> NDArray[Any]:

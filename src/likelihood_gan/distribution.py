@@ -6,7 +6,7 @@ How a generator is trained is left to `estimator`; what all distributions have i
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -29,11 +29,14 @@ from likelihood_gan.validation import (
     check_one_type,
     check_sequences,
     check_weights,
+    unpack_counts,
 )
-from likelihood_gan.vocabulary import UNKNOWN, Vocabulary
+from likelihood_gan.vocabulary import UNKNOWN, Vocabulary, vocabulary_of
 
 _SAMPLES_PER_COUNT = 4096
 """Samples that are drawn at a time if only their counts are wanted."""
+_FEWEST_THAT_SPLIT = 1e-3
+"""Share of the draws that must split into their own symbols again, else `sample` gives up."""
 
 
 class DistributionMixin:
@@ -160,7 +163,11 @@ class DistributionMixin:
         return list(found), np.array(list(found.values()), dtype=np.int64)
 
     def score(self, X: Sequences, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
-        """Mean log-probability of the sequences, in nats per sequence; higher is better."""
+        """Mean log-probability of the sequences, in nats per sequence; higher is better.
+
+        A mapping, such as a Counter, gives the weights of its keys.
+        """
+        X, sample_weight = unpack_counts(X, sample_weight)
         scores = self.score_samples(X)
         weights = check_weights(sample_weight, len(scores))
         counted = weights > 0  # 0 * -inf would be NaN
@@ -170,12 +177,18 @@ class DistributionMixin:
         r"""Perplexity per symbol, :math:`\exp(-\sum_i \log p(x_i) / \sum_i (|x_i| + 1))`.
 
         Each sequence's END counts as a symbol. From 1 to infinity, lower is better; a uniform choice
-        among k symbols and END has k + 1.
+        among k symbols and END has k + 1. A mapping, such as a Counter, gives the weights of its keys.
         """
+        X, counts = unpack_counts(X, None)
         sequences = check_sequences(X)
-        n_symbols = sum(len(sequence) + 1 for sequence in sequences)
+        weights = check_weights(counts, len(sequences), "X")
+        vocabulary = vocabulary_of(self)
+        split = len if vocabulary is None else lambda sequence: len(vocabulary.split(sequence))
+        n_symbols = weights @ np.array([split(sequence) + 1 for sequence in sequences])
+        counted = weights > 0  # 0 * -inf would be NaN
+        total = weights[counted] @ self.score_samples(sequences)[counted]
         with np.errstate(over="ignore"):
-            return float(np.exp(-self.score_samples(sequences).sum() / n_symbols))
+            return float(np.exp(-total / n_symbols))
 
 
 @persistence.bundled
@@ -237,9 +250,10 @@ class SequenceDistribution(persistence.Savable, DistributionMixin):
         ----------
         X : iterable of sequences
             Of the type of the data; any length.
-        handle_unknown : {"error", "neg_inf"}, default="error"
+        handle_unknown : {"error", "neg_inf", "token"}, default="error"
             Whether a symbol that is not in the vocabulary raises ValueError, or makes its sequence
-            impossible: -inf.
+            impossible: -inf. A vocabulary with a token for all unseen symbols has none of these; "token"
+            asks for one.
 
         Returns
         -------
@@ -279,13 +293,19 @@ class SequenceDistribution(persistence.Savable, DistributionMixin):
             index = random_state.permutation(np.repeat(np.arange(len(counts)), counts))
             return [sequences[i] for i in index.tolist()]
         rng = torch_rng(random_state, device)
-        with limited_threads(generator), torch.no_grad(), evaluating(generator):
+
+        def draw(m: int) -> tuple[Tensor, Tensor]:
             if asked.needs_step:
-                tokens = sample_by_steps(generator, n, asked, rng=rng)  # type: ignore[arg-type]
+                tokens = sample_by_steps(generator, m, asked, rng=rng)  # type: ignore[arg-type]
             else:
-                tokens = call_with_rng(generator.sample, n, asked.max_len, rng=rng)
-                checked_sample(tokens, n, asked.max_len, self.vocabulary.n_tokens)
-            return self.vocabulary.decode(tokens)
+                tokens = call_with_rng(generator.sample, m, asked.max_len, rng=rng)
+                checked_sample(tokens, m, asked.max_len, self.vocabulary.n_tokens)
+            return tokens, torch.ones(m, dtype=torch.int64)
+
+        with limited_threads(generator), torch.no_grad(), evaluating(generator):
+            return [
+                s for tokens, _ in self._that_split(draw, n) for s in self.vocabulary.decode(tokens)
+            ]
 
     def _draw_counts(
         self,
@@ -299,9 +319,45 @@ class SequenceDistribution(persistence.Savable, DistributionMixin):
             return super()._draw_counts(n, max_len, random_state, constraints)
         asked = self._constraints(max_len, constraints)
         rng = torch_rng(random_state, device_of(generator))
+
+        def draw(m: int) -> tuple[Tensor, Tensor]:
+            return prefix_tree.sample_counts(generator, m, asked, rng=rng)[:2]
+
+        found: Counter[Any] = Counter()
         with limited_threads(generator), evaluating(generator):
-            tokens, counts, _ = prefix_tree.sample_counts(generator, n, asked, rng=rng)
-            return self.vocabulary.decode(tokens), counts.cpu().numpy()
+            for tokens, counts in self._that_split(draw, n):
+                sequences, times = self.vocabulary.decode(tokens), counts.cpu().numpy()
+                if times.sum() == n:
+                    return sequences, times
+                found.update(dict(zip(sequences, times.tolist(), strict=True)))
+        return list(found), np.array(list(found.values()), dtype=np.int64)
+
+    def _that_split(
+        self, draw: Callable[[int], tuple[Tensor, Tensor]], n: int
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Draw until there are `n` sequences that split again into the symbols they were drawn as.
+
+        `draw(m)` gives rows and how often each came, `m` times in all. Others are drawn anew: their
+        string has other symbols, and so another probability.
+        """
+        drawn, missing = 0, n
+        while True:
+            tokens, counts = draw(missing)
+            drawn += missing
+            good = self.vocabulary.splits_again(tokens)
+            if not good.all():
+                tokens, counts = tokens[good.to(tokens.device)], counts[good.to(counts.device)]
+            yield tokens, counts
+            missing -= int(counts.sum())
+            if missing == 0:
+                return
+            if drawn > 1000 and n - missing < _FEWEST_THAT_SPLIT * drawn:
+                raise ValueError(
+                    f"only {n - missing} of {drawn} draws split again into the symbols that they were "
+                    f"drawn as, by token_pattern={self.vocabulary.token_pattern!r}: what the generator "
+                    "writes is not like the data; train it longer, or choose symbols that do not join to "
+                    "others"
+                )
 
     def _constraints(self, max_len: int | None, given: dict[str, Any]) -> Constraints:
         """Check what is asked of the samples and turn it into tokens."""
@@ -360,6 +416,11 @@ def evaluate(
     "neg_inf".
     """
     check_handle_unknown(handle_unknown)
+    if handle_unknown == "token" and not vocabulary.unknown_token:
+        raise ValueError(
+            "handle_unknown='token' needs a vocabulary with a token for unseen symbols, and this one was "
+            "made without; fit with handle_unknown='token'"
+        )
     results = []
     for sequences in check_chunks(X):
         check_one_type(sequences, vocabulary.text, "X", like="the data of fit")

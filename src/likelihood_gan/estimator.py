@@ -30,6 +30,7 @@ from likelihood_gan.rows import count_distinct, repeat_themselves
 from likelihood_gan.rules import FLAG, check, random_source
 from likelihood_gan.schedules import Schedule
 from likelihood_gan.scoring import posterior_logits
+from likelihood_gan.splitting import TokenPattern, check_covered
 from likelihood_gan.validation import (
     Sequences,
     check_known,
@@ -94,10 +95,17 @@ class LikelihoodGAN(ModuleParameters, SequenceEstimator):
     max_len : int or None, default=None
         Most symbols a sequence may have; None takes the longest of the data.
     vocabulary : iterable of symbols or None, default=None
-        All symbols that may occur; None collects those of the data.
-    handle_unknown : {"error", "neg_inf"}, default="error"
-        What the scores do with symbols that are not in the vocabulary: raise ValueError, or give
-        the sequence log-probability -inf.
+        All symbols that may occur, such as an Enum class; None collects those of the data.
+    token_pattern : str, callable or None, default=None
+        What splits strings into symbols of several characters: a regular expression such as
+        ``"Cl|Br|."``, whose matches they are and which has to cover all of a string, or a callable
+        str -> list of str. The symbols join to the string again, and samples are strings. None takes
+        single characters.
+    handle_unknown : {"error", "neg_inf", "token"}, default="error"
+        What the scores do with symbols that are not in the vocabulary: raise ValueError, give the
+        sequence log-probability -inf, or let one token that `fit` adds stand for all of them, so that
+        they have a probability. Drawn, it is U+FFFD in a string, else
+        `likelihood_gan.vocabulary.UNKNOWN_SYMBOL`.
     early_stopping : bool, default=True
         Hold out `validation_fraction` of the data, keep the epoch with their lowest negative
         log-likelihood, and end a phase without progress after `n_iter_no_change` epochs (not one whose
@@ -174,6 +182,7 @@ class LikelihoodGAN(ModuleParameters, SequenceEstimator):
         precision: str = "float32",
         max_len: int | None = None,
         vocabulary: Iterable[Hashable] | None = None,
+        token_pattern: TokenPattern | None = None,
         handle_unknown: str = "error",
         early_stopping: bool = True,
         validation_fraction: float = 0.1,
@@ -199,6 +208,7 @@ class LikelihoodGAN(ModuleParameters, SequenceEstimator):
         self.precision = precision
         self.max_len = max_len
         self.vocabulary = vocabulary
+        self.token_pattern = token_pattern
         self.handle_unknown = handle_unknown
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
@@ -219,9 +229,11 @@ class LikelihoodGAN(ModuleParameters, SequenceEstimator):
 
         Parameters
         ----------
-        X : iterable of str, or of sequences of hashable symbols
-            The data. Repeated sequences count as often as they come; empty ones are legal.
+        X : iterable of str, or of sequences of hashable symbols, or a mapping of them to counts
+            The data. Repeated sequences count as often as they come; empty ones are legal. For files
+            see `likelihood_gan.datasets.read_sequences`.
         y : ignored
+            But refused if it holds numbers, which may be meant as weights.
         sample_weight : array-like of shape (n,), optional
             Non-negative weight of each sequence, in any unit. With the counts it makes the
             empirical distribution of the report's Equation 4.
@@ -245,7 +257,7 @@ class LikelihoodGAN(ModuleParameters, SequenceEstimator):
             Where nothing is held out, if random symbols explain the data better.
         """
         objective = check_parameters(self)
-        sequences, weights = check_weighed(X, sample_weight)
+        sequences, weights = check_weighed(X, sample_weight, y)
         vocabulary = self._make_vocabulary(sequences)
         tokens = vocabulary.encode_rows(sequences)
         first, shares = count_distinct(tokens, weights)
@@ -409,14 +421,25 @@ class LikelihoodGAN(ModuleParameters, SequenceEstimator):
 
     # Parameters to objects
 
-    def _make_vocabulary(self, sequences: Sequence[Sequence[Hashable]]) -> Vocabulary:
+    def _make_vocabulary(self, sequences: list[Sequence[Hashable]]) -> Vocabulary:
         text = is_text(sequences)
+        options: Any = dict(
+            token_pattern=self.token_pattern, unknown_token=self.handle_unknown == "token"
+        )
+        if self.token_pattern is not None and text:
+            check_covered(self.token_pattern, sequences)
         if self._fitted("distribution_") is not None:
             vocabulary = self.vocabulary_
             check_one_type(sequences, vocabulary.text, "X", like="the data of the previous fit")
+            for name, value in options.items():
+                if getattr(vocabulary, name) != value:
+                    raise ValueError(
+                        f"warm_start goes on with the symbols of the previous fit, which had {name}="
+                        f"{getattr(vocabulary, name)!r}, and now it is {value!r}; set warm_start=False"
+                    )
         elif self.vocabulary is not None:
-            vocabulary = Vocabulary(sort_symbols(self.vocabulary), text)
+            vocabulary = Vocabulary(sort_symbols(self.vocabulary), text, **options)
         else:
-            return Vocabulary.from_sequences(sequences)
+            return Vocabulary.from_sequences(sequences, **options)
         check_known(vocabulary, sequences)
         return vocabulary

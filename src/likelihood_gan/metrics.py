@@ -17,7 +17,7 @@ from sklearn.model_selection import PredefinedSplit, cross_val_predict
 
 from likelihood_gan.ngrams import NGramHasher, n_grams
 from likelihood_gan.rules import check, integer, random_source
-from likelihood_gan.validation import Sequences, check_one_type, check_sequences
+from likelihood_gan.validation import Sequences, check_lines, check_one_type, check_sequences
 from likelihood_gan.vocabulary import is_text
 
 __all__ = [
@@ -330,6 +330,7 @@ def _checked(**lists: Any) -> list[Any]:
         if not sequences:
             raise ValueError(f"{name} is empty; pass at least one sequence")
         check_one_type(sequences, is_text(checked[0]), name, like=next(iter(lists)))
+        check_lines(sequences, name)
     return checked
 
 

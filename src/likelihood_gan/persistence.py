@@ -2,8 +2,8 @@
 
 Everything but arrays and weights is in the header, under a single key, as sorted JSON. Classes of the
 package, and the few of scikit-learn that it uses by default, are written by name; other code (a custom
-generator, a callback) is only mentioned and must be given again on loading. What an object consists of
-is left to its class.
+generator, a callback, the Enum of a symbol) is only mentioned and must be given again on loading. What an
+object consists of is left to its class, what symbols are in JSON to `symbols`.
 """
 
 import dataclasses
@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from likelihood_gan import models, objectives
 from likelihood_gan.ngrams import NGramHasher
 from likelihood_gan.plugins import build_module
+from likelihood_gan.symbols import enums_among, read_symbol, write_symbol
 from likelihood_gan.vocabulary import Vocabulary, sort_symbols
 
 FORMAT = 1
@@ -79,9 +80,9 @@ class Savable:
         Raises
         ------
         ValueError
-            If a part of it cannot be written, such as a symbol that is neither text nor number, or a
-            classifier other than logistic regression on hashed n-grams; the message names the part.
-            An existing file stays as it is.
+            If a part of it cannot be written, such as a symbol of a class of your own that is no Enum, or
+            a classifier other than logistic regression on hashed n-grams; the message names the part. An
+            existing file stays as it is.
         OSError
             If there is no such folder, `path` is a folder itself, or the disk refuses.
         """
@@ -108,7 +109,8 @@ class Savable:
         **parameters
             Parameters to replace. Code is not in the file, and must be given again: a custom
             `generator` or `discriminator` (the module, or what builds it from the number of tokens),
-            `objective`, `callbacks` or `classifier`.
+            `objective`, `callbacks`, `classifier` or a callable `token_pattern`. For symbols that are
+            members of an Enum, give the class, or a list of members of all such classes, as `vocabulary`.
 
         Raises
         ------
@@ -194,18 +196,26 @@ class _Writer:
     def __init__(self) -> None:
         self.tensors: dict[str, Tensor] = {}
         self._written: dict[int, str] = {}  # estimators and modules, by identity
+        self._enums: dict[str, type] = {}
 
     def encode(self, value: Any, where: str) -> Any:
+        if (written := write_symbol(value)) is not None:
+            if "enum" in written:
+                name = type(value).__qualname__
+                if self._enums.setdefault(name, type(value)) is not type(value):
+                    raise ValueError(f"{where} holds members of two classes {name}; rename one")
+            return written
+        if isinstance(value, np.generic) and not isinstance(value.item(), np.generic):
+            return self.encode(value.item(), where)
         if value is None or isinstance(value, (bool, int, float, str)):
             return value
-        if isinstance(value, np.generic):
-            return value.item()
         if isinstance(value, (np.ndarray, Tensor)):
             return {"array": self._store(torch.as_tensor(value), where)}
         if isinstance(value, torch.device):
             return str(value)
         if isinstance(value, (set, frozenset)):
-            return {"set": [self.encode(v, where) for v in sort_symbols(value)]}
+            kind = "set" if isinstance(value, set) else "frozenset"
+            return {kind: [self.encode(v, where) for v in sort_symbols(value)]}
         if isinstance(value, list):
             return [self.encode(v, f"{where}.{i}") for i, v in enumerate(value)]
         if isinstance(value, type):
@@ -219,7 +229,7 @@ class _Writer:
             return {"object": [cls.__name__, self._content(value, where)]}
         elif isinstance(value, nn.Module) and where.rpartition(".")[2] in _REPLACEABLE:
             return {"module": [type(value).__qualname__, self._weights(value, where)]}
-        elif isinstance(value, tuple):
+        elif type(value) is tuple:
             return {"tuple": [self.encode(v, f"{where}.{i}") for i, v in enumerate(value)]}
         elif isinstance(value, Mapping):
             pairs = [(self.encode(k, where), self.encode(v, where)) for k, v in value.items()]
@@ -244,12 +254,17 @@ class _Writer:
             arguments = self.encode(dict(built_with), _join(where, "arguments"))
             return {"arguments": arguments, "weights": self._weights(value, where)}
         if isinstance(value, Vocabulary):
-            symbols = self.encode(list(value.symbols), _join(where, "symbols"))
-            return {"symbols": symbols, "text": value.text}
+            pattern = value.token_pattern
+            return {
+                "symbols": self.encode(list(value.symbols), _join(where, "symbols")),
+                "text": value.text,
+                "token_pattern": {"code": _name_of(pattern)} if callable(pattern) else pattern,
+                "unknown_token": value.unknown_token,
+            }
         return {k: self.encode(v, _join(where, k)) for k, v in _fields(value).items()}
 
     def _encode_parameter(self, estimator: Any, name: str, value: Any, where: str) -> Any:
-        code = {"code": getattr(value, "__qualname__", type(value).__qualname__)}
+        code = {"code": _name_of(value)}
         if isinstance(value, nn.Module) and _bundled_class(value) is None:
             return code
         try:
@@ -286,6 +301,7 @@ class _Reader:
     def __init__(self, name: str, tensors: Mapping[str, Tensor], given: Mapping[str, Any]):
         self.name, self.tensors, self.given = name, tensors, given
         self._code = dict(given)  # what builds custom modules, also of parts that are estimators
+        self._enums = enums_among(given.get("vocabulary") or ())
         self._read: dict[str, Any] = {}
 
     def decode(self, value: Any, where: str = "", root: Any = None) -> Any:
@@ -306,13 +322,20 @@ class _Reader:
             return self.tensors[content].numpy()
         if kind == "tuple":
             return tuple(self.decode(v, f"{where}.{i}") for i, v in enumerate(content))
-        if kind == "set":
-            return {self.decode(v, where) for v in content}
+        if kind in ("set", "frozenset"):
+            parts = {self.decode(v, where) for v in content}
+            return parts if kind == "set" else frozenset(parts)
         if kind == "dict":
             return {self.decode(k, where): self.decode(v, where) for k, v in content}
         if kind == "code":
             return _Code(content)
-        return {"class": _BUNDLED}[kind][content]
+        if kind == "class":
+            return _BUNDLED[content]
+        if kind == "enum" and content[1] not in getattr(
+            self._enums.get(content[0]), "__members__", ()
+        ):
+            self._require({"vocabulary": _Code(content[0])})
+        return read_symbol(kind, content, self._enums)
 
     def _build(self, cls: type, content: Any, where: str, root: Any) -> Any:
         if issubclass(cls, BaseEstimator):
@@ -325,6 +348,10 @@ class _Reader:
             _load_weights(value, value.state_dict() | weights, where)
         else:
             fields = {k: self.decode(v, _join(where, k)) for k, v in content.items()}
+            if isinstance(code := fields.get("token_pattern"), _Code):
+                fields["token_pattern"] = self._code.get("token_pattern")
+                if fields["token_pattern"] is None:
+                    self._require({"token_pattern": code})
             if isinstance(fields.get("generator"), _Code):
                 n_tokens = fields["vocabulary"].n_tokens
                 fields["generator"] = self._rebuild("generator", fields["generator"], n_tokens)
@@ -378,8 +405,11 @@ class _Reader:
 
 _REPLACEABLE = ("generator", "discriminator", "discriminator_")
 """Where custom modules stand."""
-_BUILDING = ("generator", "generator_params", "discriminator", "discriminator_params")
-"""Parameters that build them."""
+_BUILDING = (
+    *("generator", "generator_params", "discriminator", "discriminator_params"),
+    *("token_pattern", "vocabulary"),
+)
+"""Parameters that build them, and vocabularies."""
 
 
 def _load_weights(module: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
@@ -419,6 +449,10 @@ def _changed(estimator: BaseEstimator) -> dict[str, Any]:
         for name, value in sorted(estimator.get_params(deep=False).items())
         if type(value) is not type(defaults[name].default) or value != defaults[name].default
     }
+
+
+def _name_of(code: Any) -> str:
+    return str(getattr(code, "__qualname__", type(code).__qualname__))
 
 
 def _join(where: str, name: str) -> str:

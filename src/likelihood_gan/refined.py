@@ -45,7 +45,7 @@ from likelihood_gan.rules import (
     random_source,
 )
 from likelihood_gan.validation import Sequences, check_chunks, check_weighed
-from likelihood_gan.vocabulary import sort_symbols
+from likelihood_gan.vocabulary import Vocabulary, sort_symbols, vocabulary_of
 
 N_PROPOSALS = 8
 """Proposals of p for each refined sample."""
@@ -194,10 +194,11 @@ class Refined(SequenceEstimator):
 
         Parameters
         ----------
-        X : iterable of str, or of sequences of hashable symbols
+        X : iterable of str, or of sequences of hashable symbols, or a mapping of them to counts
             The data; of an estimator that is taken as it is, those it was trained on, what it held
             out included.
         y : ignored
+            But refused if it holds numbers, which may be meant as weights.
         sample_weight : array-like of shape (n,), optional
             Non-negative weight of each sequence, in any unit.
 
@@ -212,10 +213,10 @@ class Refined(SequenceEstimator):
             stays; if there was nothing, a newly fitted estimator is kept as `estimator_`.
         """
         self._check_parameters()
-        sequences, weights = check_weighed(X, sample_weight)
+        sequences, weights = check_weighed(X, sample_weight, y)
         check_folds(folds(sort_symbols(sequences)))
         random_state = random_source(self.random_state)
-        estimator = self._fit_estimator(sequences, weights, sample_weight, random_state)
+        estimator = self._fit_estimator(sequences, weights, random_state)
         try:
             learned = self._fit_classifiers(estimator, sequences, weights, random_state)
         except BaseException as error:
@@ -256,7 +257,7 @@ class Refined(SequenceEstimator):
         check_is_fitted(self)
         if self.beta_ == 0 or not len(sequences):
             return np.zeros(len(sequences))
-        sequences = _cut(sequences, self.max_len_)
+        sequences = _cut(sequences, self.max_len_, vocabulary_of(self.estimator_))
         logits = cross_fitted_logits(self.classifiers_, sequences, average=self.repeating_)
         l: Array = self.coef_ * logits.clip(*self.logit_range_) + self.intercept_
         return self.beta_ * l
@@ -286,7 +287,6 @@ class Refined(SequenceEstimator):
         self,
         sequences: _Data,
         weights: Array,
-        sample_weight: ArrayLike | None,
         random_state: np.random.RandomState,
     ) -> Any:
         """Return what is refined: taken as it is, or a fitted clone."""
@@ -298,7 +298,7 @@ class Refined(SequenceEstimator):
         if isinstance(self.estimator, FrozenEstimator):
             check_is_fitted(wanted)
             return wanted
-        weighing = {} if sample_weight is None else {"sample_weight": weights}
+        weighing = {} if (weights == 1).all() else {"sample_weight": weights}
         return clone(wanted).fit(sequences, **weighing)
 
     def _fit_classifiers(
@@ -310,10 +310,11 @@ class Refined(SequenceEstimator):
     ) -> dict[str, Any]:
         """Return the attributes that are learned."""
         max_len = getattr(estimator, "max_len_", getattr(estimator, "max_len", None))
-        data, weights = _distinct(_cut(sequences, max_len), weights)
+        vocabulary = vocabulary_of(estimator)
+        data, weights = _distinct(_cut(sequences, max_len, vocabulary), weights)
         repeating = repeat_themselves(weights)
         kept_back = [] if repeating else getattr(estimator, "held_out_", [])
-        known = set(_cut(kept_back, max_len))
+        known = set(_cut(kept_back, max_len, vocabulary))
         held_out = np.array([sequence in known for sequence in data])
         n = self.n_samples or max(20_000, 2 * len(data))
         learned, judged, fresh = (
@@ -410,8 +411,11 @@ def _learning_weights(weights: Array, n_samples: int) -> Array | None:
     return np.concatenate([weights, np.ones(n_samples)])
 
 
-def _cut(sequences: _Data, max_len: int | None) -> list[Any]:
-    return [sequence[:max_len] for sequence in sequences]
+def _cut(sequences: _Data, max_len: int | None, vocabulary: Vocabulary | None) -> list[Any]:
+    """Leave only so many symbols of each sequence as samples have."""
+    if vocabulary is None:
+        return [sequence[:max_len] for sequence in sequences]
+    return [vocabulary.cut(sequence, max_len) for sequence in sequences]
 
 
 def _is_classifier(value: Any) -> bool:

@@ -155,6 +155,18 @@ class NGram(Autoregressive, nn.Module):
         some = torch.empty_like(deepest).scatter_(0, row, torch.arange(len(row), device=row.device))
         return self._distributions(path[some]).log().float()[row], state
 
+    def never_counted(self) -> Tensor | None:
+        """Tell which tokens were in no row, (n_tokens,); None if all were in one, or nothing was counted.
+
+        They have the probability of the uniform end of the recursion.
+        """
+        known = self.pairs[self.first[0] : self.first[1]]  # of the empty context
+        if len(known) in (0, self.n_tokens):
+            return None
+        return torch.ones(self.n_tokens, dtype=torch.bool, device=known.device).index_fill(
+            0, known, False
+        )
+
     def log_prob(self, tokens: Tensor) -> Tensor:
         """Log-probability of each row in nats, float64: (batch, time) -> (batch,)."""
         places = self._places(tokens)

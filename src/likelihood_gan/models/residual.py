@@ -35,6 +35,9 @@ class ResidualLSTM(Autoregressive, nn.Module):
     **In training mode the n-gram model scores a counted row as if it had not counted it.** With the
     counts of its own targets the network would only learn to copy.
 
+    A symbol that was never counted is left to the n-gram model, o = 0 and a = 1: the network, which
+    never meets it, would only learn to make it impossible.
+
     Parameters
     ----------
     n_tokens : int
@@ -105,6 +108,7 @@ class ResidualLSTM(Autoregressive, nn.Module):
             for layer, value in ((self.output, 0.0), (self.trust, 1.0)):
                 layer.weight.zero_()
                 layer.bias.fill_(value)
+        self._unseen: tuple[Tensor, Tensor | None] | None = None
         self._counted: Tensor | None = None
         self._kept: _Tables | None = None
 
@@ -139,7 +143,7 @@ class ResidualLSTM(Autoregressive, nn.Module):
         return super().train(mode)
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_counted": None, "_kept": None}
+        return self.__dict__ | {"_counted": None, "_kept": None, "_unseen": None}
 
     def _correct(
         self, read: Tensor, log_q: Tensor, state: State, rng: torch.Generator | None
@@ -151,9 +155,18 @@ class ResidualLSTM(Autoregressive, nn.Module):
             )
         inputs = torch.cat([self.symbols(read, self.output.weight.dtype), shown * log_q.exp()], 2)
         h, state = self.lstm(inputs, state, rng)
-        log_q = shown * log_q
         # a symbol of probability 0 in the counts has one in the uniform end of the recursion
-        return (self.output(h) + self.trust(h) * log_q).log_softmax(-1), state
+        scores = self.output(h) + self.trust(h) * shown * log_q
+        if (unseen := self._never_counted()) is not None:
+            scores = torch.where(unseen, log_q, scores)
+        return scores.log_softmax(-1), state
+
+    def _never_counted(self) -> Tensor | None:
+        """Return what the n-gram model has never counted, looked up once for what it has counted."""
+        pairs = self.ngram.pairs
+        if self._unseen is None or self._unseen[0] is not pairs:
+            self._unseen = pairs, self.ngram.never_counted()
+        return self._unseen[1]
 
     def _log_q(self, tokens: Tensor) -> Tensor:
         """Return the n-gram model's table of some rows; those of the training data are made once."""
