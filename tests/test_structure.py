@@ -17,6 +17,7 @@ ORDER = [
     "schedules",
     "devices",
     "rows",
+    "rejection",
     "sampling",
     "prefix_tree",
     "scoring",

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from likelihood_gan import persistence, prefix_tree
 from likelihood_gan.devices import device_of, limited_threads, on_cpu, torch_rng
-from likelihood_gan.protocols import Generator, call_with_rng, checked_sample, has_step
+from likelihood_gan.protocols import END, Generator, call_with_rng, checked_sample, has_step
+from likelihood_gan.rejection import Conditions, Predicate
 from likelihood_gan.sampling import Constraints, sample_by_steps
 from likelihood_gan.scoring import ROWS_WORTH_A_TREE, evaluating, score_rows
 from likelihood_gan.validation import (
@@ -51,7 +52,11 @@ class DistributionMixin:
         random_state: np.random.RandomState,
         constraints: dict[str, Any],
     ) -> list[Any]:
-        """Draw `n` sequences; the other arguments are not checked yet."""
+        """Draw `n` sequences; the other arguments are not checked yet.
+
+        Among the constraints may be `cut`, checked, and then is not "keep". If it is "redraw", fewer
+        than `n` may come: without those that were cut.
+        """
         raise NotImplementedError
 
     def score_samples(self, X: Sequences) -> NDArray[np.float64]:
@@ -64,9 +69,13 @@ class DistributionMixin:
         max_len: int | None = None,
         *,
         distinct: bool = False,
+        exclude: Any = None,
+        where: Predicate | None = None,
+        return_log_prob: bool = False,
+        cut: str = "keep",
         random_state: Any = None,
         **constraints: Any,
-    ) -> list[Any]:
+    ) -> Any:
         """Draw sequences.
 
         Parameters
@@ -74,10 +83,21 @@ class DistributionMixin:
         n_samples : int, default=1
             Number of sequences.
         max_len : int, optional
-            Most symbols of a sequence, prefix included; longer ones are cut there. Default: the
+            Most symbols of a sequence, prefix included; for longer ones see `cut`. Default: the
             `max_len` of the distribution.
         distinct : bool, default=False
-            Leave repetitions out.
+            Leave repetitions out: sequences come in the order of their first appearance.
+        exclude : container of sequences, optional
+            Sequences that are not returned, such as the data. A list becomes a set; anything else
+            with `__contains__` is asked for every sample.
+        where : callable, optional
+            ``where(sequence)`` is true for the sequences that are returned, such as
+            ``re.compile("ie$").search``.
+        return_log_prob : bool, default=False
+            Also return `score_samples` of the samples.
+        cut : {"keep", "redraw", "error"}, default="keep"
+            What becomes of a sequence that goes on behind `max_len`: it is returned as far as it
+            came, as in the report, or left out, or raises ValueError.
         random_state : int, RandomState or None, default=None
             An int repeats the draw, None draws anew.
         **constraints
@@ -86,39 +106,53 @@ class DistributionMixin:
             - ``prefix``, a str or sequence of symbols that it begins with;
             - ``min_len``, its fewest symbols; equal to `max_len` it forces the length;
             - ``temperature``: below 1 the next symbol is drawn from its likelier candidates, above
-              1 more evenly.
+              1 more evenly;
+            - ``top_k`` and ``top_p``: the next symbol is one of the k likeliest, or of the likeliest
+              that together have probability p;
+            - ``banned`` and ``allowed``: symbols that do not come behind the prefix, and the only
+              ones that do.
 
         Returns
         -------
-        list of str, or of tuples of symbols
+        samples : list of str, or of tuples of symbols
             `n_samples` sequences, of the type of the data.
+        log_probs : ndarray of shape (n_samples,), float64
+            Only if `return_log_prob`: the log-probability of each sample in nats, prefix and END
+            included, as if nothing were asked of it. If `max_len` cut a sequence, that of what is
+            left of it, with an END.
 
         Raises
         ------
         TypeError, ValueError
             If an argument is out of range; if a constraint is asked of a generator without `step`;
-            or if too few distinct sequences were found.
+            or if too few of the draws are accepted.
+
+        Notes
+        -----
+        `exclude`, `where`, ``cut="redraw"`` and `distinct` draw until there are enough, so the first
+        three give exactly the distribution under that condition. If in 2^20 draws fewer than one in
+        10,000 is accepted, an error says how many, and why. Constraints steer the draws instead, and
+        cost nothing; what they make of a sequence's probability is not that condition: a banned
+        symbol's share goes to the other symbols at its place.
         """
         check_scalar(n_samples, "n_samples", numbers.Integral, min_val=1)
+        conditions = Conditions(exclude, where, distinct)
         random_state = check_random_state(random_state)
-        if not distinct:
-            return self._draw(n_samples, max_len, random_state, constraints)
-        found: dict[Any, None] = {}
-        rounds = 20
-        for _ in range(rounds):
-            found |= dict.fromkeys(self._draw(n_samples, max_len, random_state, constraints))
-            if len(found) >= n_samples:
-                return list(found)[:n_samples]
-        raise ValueError(
-            f"distinct=True found {len(found)} different sequences in {rounds * n_samples} draws, "
-            f"not n_samples={n_samples}; ask for fewer, or draw at a higher temperature"
-        )
+        arguments = max_len, random_state, _with_cut(constraints, cut)
+        if conditions or cut == "redraw":
+            samples = conditions.draw(n_samples, lambda n: self._draw(n, *arguments))
+        else:
+            samples = self._draw(n_samples, *arguments)
+        return (samples, self.score_samples(samples)) if return_log_prob else samples
 
     def sample_counts(
         self,
         n_samples: int = 1,
         max_len: int | None = None,
         *,
+        exclude: Any = None,
+        where: Predicate | None = None,
+        cut: str = "keep",
         random_state: Any = None,
         **constraints: Any,
     ) -> tuple[list[Any], NDArray[np.int64]]:
@@ -129,7 +163,7 @@ class DistributionMixin:
 
         Parameters
         ----------
-        n_samples, max_len, random_state, **constraints
+        n_samples, max_len, exclude, where, cut, random_state, **constraints
             As in `sample`.
 
         Returns
@@ -145,7 +179,14 @@ class DistributionMixin:
             As in `sample`.
         """
         check_scalar(n_samples, "n_samples", numbers.Integral, min_val=1)
-        return self._draw_counts(n_samples, max_len, check_random_state(random_state), constraints)
+        conditions = Conditions(exclude, where)
+        random_state = check_random_state(random_state)
+        arguments = max_len, random_state, _with_cut(constraints, cut)
+        if conditions or cut == "redraw":
+            return conditions.count(
+                n_samples, lambda n: self._draw_counts(n, *arguments), random_state
+            )
+        return self._draw_counts(n_samples, *arguments)
 
     def _draw_counts(
         self,
@@ -272,7 +313,7 @@ class SequenceDistribution(persistence.Savable, DistributionMixin):
         random_state: np.random.RandomState,
         constraints: dict[str, Any],
     ) -> list[Any]:
-        asked = self._constraints(max_len, constraints)
+        asked, cut = self._constraints(max_len, constraints)
         generator = self.generator
         device = device_of(generator)
         if n >= ROWS_WORTH_A_TREE and has_step(generator) and device.type == "cpu":
@@ -286,6 +327,8 @@ class SequenceDistribution(persistence.Savable, DistributionMixin):
             else:
                 tokens = call_with_rng(generator.sample, n, asked.max_len, rng=rng)
                 checked_sample(tokens, n, asked.max_len, self.vocabulary.n_tokens)
+            if cut != "keep":
+                tokens = tokens[_complete(tokens, asked.max_len, cut)]
             return self.vocabulary.decode(tokens)
 
     def _draw_counts(
@@ -298,29 +341,52 @@ class SequenceDistribution(persistence.Savable, DistributionMixin):
         generator = self.generator
         if not has_step(generator):
             return super()._draw_counts(n, max_len, random_state, constraints)
-        asked = self._constraints(max_len, constraints)
+        asked, cut = self._constraints(max_len, constraints)
         rng = torch_rng(random_state, device_of(generator))
         with limited_threads(generator), evaluating(generator):
             tokens, counts, _ = prefix_tree.sample_counts(generator, n, asked, rng=rng)
+            if cut != "keep":
+                complete = _complete(tokens, asked.max_len, cut)
+                tokens, counts = tokens[complete], counts[complete]
             return self.vocabulary.decode(tokens), counts.cpu().numpy()
 
-    def _constraints(self, max_len: int | None, given: dict[str, Any]) -> Constraints:
-        """Check what is asked of the samples and turn it into tokens."""
+    def _constraints(self, max_len: int | None, given: dict[str, Any]) -> tuple[Constraints, str]:
+        """Check what is asked of the samples and turn it into tokens; return `cut` beside it.
+
+        To see which rows `max_len` cuts, they are drawn one symbol longer.
+        """
+        cut = given.get("cut", "keep")
+        given = {name: value for name, value in given.items() if name != "cut"}
         names = {field.name for field in dataclasses.fields(Constraints)} - {"max_len"}
         if odd := sorted(given.keys() - names):
             raise TypeError(f"sample has no constraint {odd}, only {sorted(names)}")
         max_len = self.max_len if max_len is None else max_len
         prefix = given.get("prefix")
+        symbols = {
+            name: self._encode_symbols(given[name], name)
+            for name in ("banned", "allowed")
+            if given.get(name) is not None
+        }
         start = () if prefix is None else self._encode_prefix(prefix)
-        constraints = Constraints(max_len, **(given | {"prefix": start}))
-        if constraints.needs_step and not has_step(self.generator):
-            asked = ", ".join(f"{name}={value!r}" for name, value in sorted(given.items()))
+        constraints = Constraints(max_len, **(given | symbols | {"prefix": start}))
+        if constraints.needs_step:
+            self._require_step(", ".join(f"{name}={given[name]!r}" for name in sorted(given)))
+        if cut != "keep":
+            constraints = dataclasses.replace(constraints, max_len=max_len + 1)
+        return constraints, cut
+
+    def _require_step(self, what: str) -> None:
+        if not has_step(self.generator):
             raise ValueError(
-                f"{asked} needs a generator with a method step(tokens, state); "
+                f"{what} needs a generator with a method step(tokens, state); "
                 f"{type(self.generator).__name__} has none: write one and inherit from "
                 "likelihood_gan.Autoregressive"
             )
-        return constraints
+
+    def _encode_symbols(self, symbols: Any, name: str) -> list[int]:
+        sequence = check_sequences([symbols], name)[0]
+        check_known(self.vocabulary, [sequence], name)
+        return sorted(set(self.vocabulary.encode(sequence)))
 
     def _encode_prefix(self, prefix: Any) -> list[int]:
         if self.vocabulary.text and not isinstance(prefix, str):
@@ -328,6 +394,23 @@ class SequenceDistribution(persistence.Savable, DistributionMixin):
         sequence = check_sequences([prefix], "prefix")[0]
         check_known(self.vocabulary, [sequence], "prefix")
         return self.vocabulary.encode(sequence)
+
+
+def _with_cut(constraints: dict[str, Any], cut: str) -> dict[str, Any]:
+    if cut not in ("keep", "redraw", "error"):
+        raise ValueError(f"cut must be 'keep', 'redraw' or 'error', got {cut!r}")
+    return constraints if cut == "keep" else constraints | {"cut": cut}
+
+
+def _complete(tokens: Tensor, width: int, cut: str) -> Tensor:
+    """Tell which rows have an END within `width` tokens, (n,); if `cut` is "error", all must."""
+    complete = (tokens == END).any(1) | torch.tensor(tokens.shape[1] < width, device=tokens.device)
+    if cut == "error" and not complete.all():
+        raise ValueError(
+            f"cut='error', but of {len(tokens)} different draws {int((~complete).sum())} are longer "
+            f"than max_len={width - 1}; raise max_len, or pass cut='redraw' to leave them out"
+        )
+    return complete
 
 
 class SequenceEstimator(persistence.Savable, DistributionMixin, DensityMixin, BaseEstimator):

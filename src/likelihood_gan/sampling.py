@@ -4,6 +4,7 @@ A model that has `step` needs only the mixin `Autoregressive` to be a generator.
 are used is left to the callers.
 """
 
+import math
 import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +27,10 @@ _ROWS_PER_BLOCK_ON_GPU = 2**17
 class Constraints:
     """What is asked of every sequence that is drawn.
 
+    Each changes the distribution of the next symbol, in this order: banned symbols get probability
+    0, then the temperature acts, then `top_k`, then `top_p`; what is left is normalised again. END
+    counts as a symbol in the last three. A prefix is taken as it is: constraints begin behind it.
+
     Parameters
     ----------
     max_len : int
@@ -37,17 +42,35 @@ class Constraints:
         is drawn from its likelier candidates, above 1 more evenly.
     prefix : sequence of int, default=()
         Tokens that every sequence begins with.
+    top_k : int, optional
+        The next symbol is one of the `top_k` likeliest, or as likely as the last of these.
+    top_p : float, default=1.0
+        The next symbol is one of the fewest that together have at least this probability, likeliest
+        first, or as likely as the last of these.
+    banned : sequence of int, default=()
+        Tokens that are not drawn. END cannot be banned: that is what `min_len` does.
+    allowed : sequence of int, optional
+        The only tokens that are drawn, beside END.
 
     Raises
     ------
     TypeError, ValueError
         If a value is out of range, or `max_len` is too small for the others.
+
+    References
+    ----------
+    Fan, Lewis, Dauphin (2018), "Hierarchical neural story generation" (top-k sampling); Holtzman et
+    al. (2020), "The curious case of neural text degeneration" (nucleus sampling, here `top_p`).
     """
 
     max_len: int
     min_len: int = 0
     temperature: float = 1.0
     prefix: Sequence[int] = ()
+    top_k: int | None = None
+    top_p: float = 1.0
+    banned: Sequence[int] = ()
+    allowed: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -55,6 +78,18 @@ class Constraints:
         check_scalar(self.min_len, "min_len", numbers.Integral, min_val=0)
         positive: Any = dict(min_val=0, include_boundaries="neither")
         check_scalar(self.temperature, "temperature", numbers.Real, **positive)
+        if not math.isfinite(self.temperature):
+            raise ValueError(f"temperature must be finite, got {self.temperature}; 1 changes nothing")
+        if self.top_k is not None:
+            check_scalar(self.top_k, "top_k", numbers.Integral, min_val=1)
+        check_scalar(self.top_p, "top_p", numbers.Real)
+        if not 0 < self.top_p <= 1:
+            raise ValueError(
+                f"top_p must be above 0 and at most 1, got {self.top_p}; 1 changes nothing"
+            )
+        for name in ("banned", "allowed"):
+            if END in (getattr(self, name) or ()):
+                raise ValueError(f"{name} holds END (0): ban it with min_len; it is always allowed")
         if self.max_len < self.min_len:
             raise ValueError(f"max_len must be at least min_len={self.min_len}, got {self.max_len}")
         if len(self.prefix) > self.max_len:
@@ -65,7 +100,13 @@ class Constraints:
     @property
     def needs_step(self) -> bool:
         """Whether anything but the length is constrained: `sample` of a generator cannot do that."""
-        return self.min_len > 0 or self.temperature != 1 or len(self.prefix) > 0
+        return self.min_len > 0 or len(self.prefix) > 0 or self._reshapes
+
+    @property
+    def _reshapes(self) -> bool:
+        """Whether the distribution of every next symbol changes."""
+        chosen = self.top_k is not None or self.top_p < 1 or self.allowed is not None
+        return chosen or self.temperature != 1 or len(self.banned) > 0
 
     def apply(self, log_probs: Tensor, t: int) -> Tensor:
         """Constrain next-symbol log-probabilities at position `t`: (batch, n_tokens) -> the same.
@@ -76,17 +117,38 @@ class Constraints:
             If every symbol that is left has probability 0.
         """
         ban_end = t < self.min_len
-        if self.temperature == 1.0 and not ban_end:
+        if not ban_end and not self._reshapes:
             return log_probs
         scores = log_probs / self.temperature
         if ban_end:
             scores[:, END] = -torch.inf
+        if self.allowed is not None:
+            others = torch.ones_like(scores[0], dtype=torch.bool)
+            others[[END, *self.allowed]] = False
+            scores[:, others] = -torch.inf
+        if len(self.banned):
+            scores[:, list(self.banned)] = -torch.inf
         if (scores.amax(-1) == -torch.inf).any():
-            raise ValueError(
-                "min_len is out of reach: with some prefix the generator gives every symbol but "
-                "END probability 0; choose a smaller min_len"
-            )
+            raise ValueError(self._out_of_reach(ban_end))
+        if self.top_k is not None and self.top_k < scores.shape[1]:
+            least = scores.topk(self.top_k, -1).values[:, -1:]
+            scores = scores.masked_fill(scores < least, -torch.inf)
+        if self.top_p < 1:
+            likeliest = scores.sort(-1, descending=True).values
+            p = likeliest.double().softmax(-1)
+            n_needed = (p.cumsum(-1) - p < self.top_p).sum(-1, keepdim=True)
+            scores = scores.masked_fill(scores < likeliest.gather(1, n_needed - 1), -torch.inf)
         return scores.log_softmax(-1)
+
+    def _out_of_reach(self, ban_end: bool) -> str:
+        asked = {"min_len": ban_end, "banned": len(self.banned), "allowed": self.allowed is not None}
+        names = [name for name, is_asked in asked.items() if is_asked]
+        if not names:
+            return "with some prefix the generator gives every symbol, and END, probability 0"
+        return (
+            f"{' with '.join(names)} is out of reach: with some prefix the generator gives every "
+            "symbol that is left probability 0; choose a smaller min_len, or ban less"
+        )
 
 
 class Autoregressive:
