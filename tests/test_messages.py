@@ -205,6 +205,27 @@ SAMPLES = [
     (dict(prefix=["a"]), TypeError, "prefix must be a str, like the data of fit, got ['a']"),
     (dict(temperature=0), ValueError, "temperature == 0, must be > 0"),
     (dict(temperature="hot"), TypeError, "temperature must be an instance of"),
+    (dict(temperature=math.nan), ValueError, "temperature must be finite, got nan"),
+    (dict(temperature=math.inf), ValueError, "temperature must be finite, got inf"),
+    (dict(top_k=0), ValueError, "top_k == 0, must be >= 1"),
+    (dict(top_k=2.5), TypeError, "top_k must be an instance of int"),
+    (dict(top_p=0), ValueError, "top_p must be above 0 and at most 1, got 0"),
+    (dict(top_p=1.1), ValueError, "top_p must be above 0 and at most 1, got 1.1"),
+    (dict(top_p=math.nan), ValueError, "top_p must be above 0 and at most 1, got nan"),
+    (dict(top_p="most"), TypeError, "top_p must be an instance of"),
+    (dict(banned="aä"), ValueError, "banned holds symbols", "['ä']"),
+    (dict(allowed=["ö"]), ValueError, "allowed holds symbols", "['ö']"),
+    (dict(banned=3), TypeError, "banned[0] is 3", "hashable symbols"),
+    (dict(allowed="", min_len=1), ValueError, "min_len with allowed is out of reach", "ban less"),
+    (dict(cut="off"), ValueError, "cut must be 'keep', 'redraw' or 'error', got 'off'"),
+    (
+        dict(max_len=1, min_len=1, cut="error", n_samples=99),
+        *(ValueError, "longer than max_len=1", "raise max_len", "cut='redraw'"),
+    ),
+    (dict(exclude="anna"), TypeError, "exclude must be an iterable", "'anna'", "[exclude]"),
+    (dict(exclude=7), TypeError, "exclude must be an iterable of sequences, got int"),
+    (dict(exclude=[("a",)]), TypeError, "exclude must hold strings, like the samples, got ('a',)"),
+    (dict(where="a$"), TypeError, "where must be a function of a sequence, got 'a$'"),
     (dict(random_state="x"), ValueError, "'x' cannot be used to seed"),
     (dict(colour="red"), TypeError, "no constraint ['colour']", "prefix", "temperature"),
 ]
@@ -217,7 +238,10 @@ def test_sampling_refuses_bad_arguments(fitted, arguments, error, words):
         assert_refused(lambda model=model: model.sample_counts(**arguments), error, words)
 
 
-@pytest.mark.parametrize("arguments", [{"prefix": "a"}, {"temperature": 0.5}, {"min_len": 1}])
+STEERED = dict(prefix="a", temperature=0.5, min_len=1, top_k=2, top_p=0.5, banned="a", allowed="a")
+
+
+@pytest.mark.parametrize("arguments", [{name: value} for name, value in STEERED.items()])
 def test_constraints_on_a_generator_without_step_name_what_is_missing(arguments):
     model = SequenceDistribution(NoStep(4), "abc", 5)
     ((name, value),) = arguments.items()

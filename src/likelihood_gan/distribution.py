@@ -18,8 +18,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_scalar
 from torch import Tensor
 
-from likelihood_gan import persistence, prefix_tree
+from likelihood_gan import estimates, persistence, prefix_tree, search
 from likelihood_gan.devices import device_of, limited_threads, on_cpu, torch_rng
+from likelihood_gan.estimates import Divergence, Probability
 from likelihood_gan.protocols import END, Generator, call_with_rng, checked_sample, has_step
 from likelihood_gan.rejection import Conditions, Predicate
 from likelihood_gan.sampling import Constraints, sample_by_steps
@@ -219,6 +220,56 @@ class DistributionMixin:
         with np.errstate(over="ignore"):
             return float(np.exp(-self.score_samples(sequences).sum() / n_symbols))
 
+    def probability(
+        self,
+        where: Predicate,
+        n_samples: int = 100_000,
+        *,
+        random_state: Any = None,
+        **arguments: Any,
+    ) -> Probability:
+        """Estimate the probability of an event, with a 95 % interval.
+
+        Parameters
+        ----------
+        where : callable
+            The event: ``where(sequence)`` is true where it occurs.
+        n_samples, random_state, **arguments
+            As in `likelihood_gan.estimates.probability`, which says what fools it.
+
+        Returns
+        -------
+        Probability
+            `value`, `lower` and `upper`.
+        """
+        return estimates.probability(self, where, n_samples, random_state=random_state, **arguments)
+
+    def divergence(
+        self,
+        other: Any,
+        n_samples: int = 10_000,
+        *,
+        max_len: int | None = None,
+        random_state: Any = None,
+    ) -> Divergence:
+        """Estimate Kullback-Leibler divergences both ways, and the Jensen-Shannon divergence.
+
+        Parameters
+        ----------
+        other : estimator or distribution
+            With `sample` and `score_samples`.
+        n_samples, max_len, random_state
+            As in `likelihood_gan.estimates.divergence`, which says what fools it.
+
+        Returns
+        -------
+        Divergence
+            `kl`, from this one to the other, `reverse_kl`, `js`, and their standard errors, in nats.
+        """
+        return estimates.divergence(
+            self, other, n_samples, max_len=max_len, random_state=random_state
+        )
+
 
 @persistence.bundled
 @dataclasses.dataclass(frozen=True, eq=False, init=False, repr=False)
@@ -294,6 +345,69 @@ class SequenceDistribution(persistence.Savable, DistributionMixin):
 
         with limited_threads(self.generator):
             return evaluate(self.vocabulary, X, score, handle_unknown, unknown=-np.inf)
+
+    def most_probable(
+        self,
+        n: int = 1,
+        prefix: Any = None,
+        max_len: int | None = None,
+        *,
+        exclude: Any = None,
+        where: Predicate | None = None,
+    ) -> tuple[list[Any], NDArray[np.float64]]:
+        """Find the `n` likeliest sequences, in exact order, by best-first search.
+
+        Parameters
+        ----------
+        n : int, default=1
+            Number of sequences.
+        prefix : str or sequence of symbols, optional
+            What they begin with.
+        max_len : int, optional
+            Most symbols of a sequence, prefix included: longer ones are not considered. Default: the
+            `max_len` of the distribution.
+        exclude : container of sequences, optional
+            Those that are passed over, such as the data: then the likeliest new ones are found.
+        where : callable, optional
+            ``where(sequence)`` is true for the sequences that count. Few of them make a long search.
+
+        Returns
+        -------
+        sequences : list of str, or of tuples of symbols
+            The likeliest first; fewer than `n` if no more have a probability above 0.
+        log_probs : ndarray of float64
+            Their log-probabilities in nats, prefix and END included, as by `score_samples`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is out of range; if the generator has no `step`; or if more than
+            `likelihood_gan.search.MAX_OPEN_PREFIXES` beginnings would have to be kept in mind.
+
+        Notes
+        -----
+        A beginning is at least as likely as all that begins with it. Beginnings are continued in the
+        order of their probability, until `n` sequences are found that are at least as likely as every
+        beginning that is left. The order is exact up to the rounding of single precision.
+        """
+        check_scalar(n, "n", numbers.Integral, min_val=1)
+        self._require_step("most_probable")
+        asked, _ = self._constraints(max_len, {} if prefix is None else {"prefix": prefix})
+        conditions = Conditions(exclude, where)
+
+        def accept(tokens: Tensor) -> Tensor:
+            return torch.tensor([conditions.accepts(s) for s in self.vocabulary.decode(tokens)])
+
+        with limited_threads(self.generator), evaluating(self.generator):
+            tokens, log_probs = search.most_probable(
+                self.generator,  # type: ignore[arg-type]
+                n,
+                asked.max_len,
+                prefix=asked.prefix,
+                accept=accept if conditions else None,
+                device=device_of(self.generator),
+            )
+        return self.vocabulary.decode(tokens), log_probs.cpu().numpy()
 
     def __repr__(self) -> str:
         generator = type(self.generator).__name__

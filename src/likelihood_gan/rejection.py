@@ -6,7 +6,8 @@ to the callers.
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Container, Hashable, Mapping, Sequence, Set
+from collections.abc import Callable, Container, Hashable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import numpy as np
@@ -42,9 +43,7 @@ class Conditions:
         If `exclude` is a string or no container, or `where` cannot be called.
     """
 
-    def __init__(
-        self, exclude: Any = None, where: Predicate | None = None, distinct: bool = False
-    ):
+    def __init__(self, exclude: Any = None, where: Predicate | None = None, distinct: bool = False):
         if where is not None and not callable(where):
             raise TypeError(f"where must be a function of a sequence, got {where!r}")
         self._excluded = _container(exclude)
@@ -124,6 +123,10 @@ class Conditions:
                 return list(found), np.array(list(found.values()), dtype=np.int64)
             m = self._next_block(m, n, n_found)
 
+    def accepts(self, sequence: Any) -> bool:
+        """Tell whether a sequence is neither excluded nor refused by `where`."""
+        return not self._judge(sequence)
+
     def _judge(self, sequence: Any) -> str:
         """Return which condition rejects a sequence, "" if none does."""
         if self._excluded is not None and sequence in self._excluded:
@@ -133,7 +136,7 @@ class Conditions:
         return ""
 
     def _count(self, n_drawn: int, n_complete: int, sequences: list[Any]) -> None:
-        if self._drawn == 0 and sequences and isinstance(self._excluded, (Set, Mapping)):
+        if self._drawn == 0 and sequences and isinstance(self._excluded, (AbstractSet, Mapping)):
             some = list(itertools.islice(self._excluded, 1))
             check_one_type(some, isinstance(sequences[0], str), "exclude", like="the samples")
         self._drawn += n_drawn
@@ -164,17 +167,17 @@ class Conditions:
         kind = "different sequences" if self._distinct else "sequences"
         return (
             f"found {n_found} {kind} in {self._drawn} draws, a share of "
-            f"{n_found / self._drawn:.2g}, not n_samples={n}: {reasons}; ask for fewer, draw at a "
-            "higher temperature, or steer the draws with prefix, min_len, max_len, banned or allowed"
+            f"{n_found / self._drawn:.2g}, not n_samples={n}: {reasons}; ask for fewer, or "
+            "steer the draws with temperature, prefix, min_len, max_len, banned or allowed"
         )
 
 
 def _container(exclude: Any) -> Container[Hashable] | None:
-    if exclude is None or isinstance(exclude, (Set, Mapping)):
+    if exclude is None or isinstance(exclude, (AbstractSet, Mapping)):
         return exclude
     is_list = isinstance(exclude, Sequence) or hasattr(exclude, "__array__")
     if hasattr(exclude, "__contains__") and not is_list:
-        return exclude  # type: ignore[no-any-return]
+        return exclude
     return set(check_sequences(exclude, "exclude"))
 
 

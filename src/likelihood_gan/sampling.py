@@ -79,7 +79,9 @@ class Constraints:
         positive: Any = dict(min_val=0, include_boundaries="neither")
         check_scalar(self.temperature, "temperature", numbers.Real, **positive)
         if not math.isfinite(self.temperature):
-            raise ValueError(f"temperature must be finite, got {self.temperature}; 1 changes nothing")
+            raise ValueError(
+                f"temperature must be finite, got {self.temperature}; 1 changes nothing"
+            )
         if self.top_k is not None:
             check_scalar(self.top_k, "top_k", numbers.Integral, min_val=1)
         check_scalar(self.top_p, "top_p", numbers.Real)
@@ -141,7 +143,11 @@ class Constraints:
         return scores.log_softmax(-1)
 
     def _out_of_reach(self, ban_end: bool) -> str:
-        asked = {"min_len": ban_end, "banned": len(self.banned), "allowed": self.allowed is not None}
+        asked = {
+            "min_len": ban_end,
+            "banned": len(self.banned),
+            "allowed": self.allowed is not None,
+        }
         names = [name for name, is_asked in asked.items() if is_asked]
         if not names:
             return "with some prefix the generator gives every symbol, and END, probability 0"
