@@ -286,6 +286,20 @@ def test_blocks_grow_only_as_far_as_they_may():
     assert sizes == [3 * 2**k for k in range(8)]
 
 
+def test_blocks_are_as_large_as_the_accepted_share_asks_for():
+    sizes = []
+
+    def draw(n):
+        sizes.append(n)
+        return list(range(n))
+
+    rejection.Conditions(where=lambda i: i % 4 == 0).draw(1000, draw)
+    assert sizes == [1000, 3600]  # a quarter is accepted, and a fifth is drawn in reserve
+    sizes.clear()
+    rejection.Conditions(where=lambda i: i % 100).draw(1000, draw)
+    assert sizes[1] < 20
+
+
 def test_rare_sequences_are_found_and_impossible_ones_are_given_up():
     generator = Bigram(3)
     with torch.no_grad():

@@ -281,7 +281,7 @@ def test_samples_are_scored_on_demand(model):
 
 def test_the_probability_of_a_sequence_is_that_of_its_score(model):
     name = model.sample_counts(3000, random_state=0)[0][0]
-    low, high = model.probability(name.__eq__, 20_000, random_state=0)[1:]
+    low, high = model.probability(name.__eq__, 4000, random_state=0)[1:]
     assert low / 1.3 <= np.exp(model.score_samples([name])[0]) <= high * 1.3
 
 

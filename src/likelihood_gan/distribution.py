@@ -521,8 +521,8 @@ def _complete(tokens: Tensor, width: int, cut: str) -> Tensor:
     complete = (tokens == END).any(1) | torch.tensor(tokens.shape[1] < width, device=tokens.device)
     if cut == "error" and not complete.all():
         raise ValueError(
-            f"cut='error', but of {len(tokens)} different draws {int((~complete).sum())} are longer "
-            f"than max_len={width - 1}; raise max_len, or pass cut='redraw' to leave them out"
+            f"cut='error', but {int((~complete).sum())} or more of the draws are longer than "
+            f"max_len={width - 1}; raise max_len, or pass cut='redraw' to leave them out"
         )
     return complete
 

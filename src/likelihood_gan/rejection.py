@@ -5,6 +5,7 @@ to the callers.
 """
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Callable, Container, Hashable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from likelihood_gan.validation import check_one_type, check_sequences
 
 DRAWS_PER_BLOCK = 2**17
-"""Sequences that are drawn at a time, if not more are wanted: blocks double up to it."""
+"""Sequences that are drawn at a time, if not more are wanted: blocks grow up to it."""
 DRAWS_BEFORE_GIVING_UP = 2**20
 """After so many draws, and then again, at least `LEAST_ACCEPTED` of them must have been accepted."""
 LEAST_ACCEPTED = 1e-4
@@ -144,13 +145,16 @@ class Conditions:
             self._rejected["cut"] += n_drawn - n_complete
 
     def _next_block(self, m: int, n: int, n_found: int) -> int:
-        """Return how many to draw next: more than are missing only up to a limit."""
+        """Return how many to draw next, by the share of the last block that was accepted."""
         drawn, accepted = self._seen_before
         if self._drawn - drawn >= DRAWS_BEFORE_GIVING_UP:
             if n_found - accepted < LEAST_ACCEPTED * (self._drawn - drawn):
                 raise ValueError(self._too_few(n, n_found))
             self._seen_before = self._drawn, n_found
-        return max(n - n_found, min(2 * m, DRAWS_PER_BLOCK))
+        new, missing = n_found - self._accepted, n - n_found
+        self._accepted = n_found
+        wanted = math.ceil(1.2 * missing * m / new) if new else 2 * m
+        return max(missing, min(wanted, DRAWS_PER_BLOCK))
 
     def _too_few(self, n: int, n_found: int) -> str:
         meaning = {
