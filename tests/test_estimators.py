@@ -199,6 +199,9 @@ def test_get_params_and_set_params_are_inverse(learner):
 VERBS = {
     "sample": [],
     "sample_counts": [],
+    "probability": [str.isalpha],
+    "divergence": [None],
+    "most_probable": [],
     "score_samples": [NAMES],
     "score": [NAMES],
     "perplexity": [NAMES],
@@ -212,7 +215,7 @@ def test_nothing_works_before_fit(learner, verb, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     model = learner.make()
     if not hasattr(model, verb):
-        assert verb == "discriminate" and isinstance(model, Refined)
+        assert verb in ("discriminate", "most_probable") and isinstance(model, Refined)
         return
     with pytest.raises(NotFittedError, match="not fitted yet"):
         getattr(model, verb)(*VERBS[verb])
@@ -256,6 +259,40 @@ def test_constraints_hold_for_every_sample(model):
 def test_distinct_samples_are_distinct(model):
     samples = model.sample(40, distinct=True, random_state=0)
     assert len(set(samples)) == len(samples) == 40
+
+
+def test_constraints_on_symbols_hold_for_every_sample(model):
+    for n in (40, 700):
+        samples = model.sample(n, prefix="ma", banned="m", top_k=6, top_p=0.9, random_state=0)
+        assert all(sample.startswith("ma") and "m" not in sample[1:] for sample in samples)
+        assert set("".join(model.sample(n, allowed="an", random_state=0))) <= set("an")
+
+
+@pytest.mark.parametrize("verb", ["sample", "sample_counts"])
+def test_conditions_hold_for_every_sample(model, verb):
+    asked = dict(exclude=NAMES, where=lambda name: name[-1:] == "a", cut="redraw", random_state=0)
+    for n in (40, 700):
+        found = getattr(model, verb)(n, **asked)
+        samples, total = found if verb == "sample_counts" else (found, len(found))
+        assert np.sum(total) == n
+        assert not set(samples) & set(NAMES)
+        assert all(sample[-1] == "a" and len(sample) <= 4 for sample in samples)
+
+
+def test_samples_are_scored_on_demand(model):
+    samples, log_probs = model.sample(30, return_log_prob=True, random_state=0)
+    assert samples == model.sample(30, random_state=0)
+    np.testing.assert_array_equal(log_probs, model.score_samples(samples))
+
+
+def test_the_probability_of_a_sequence_is_that_of_its_score(model):
+    name = model.sample_counts(3000, random_state=0)[0][0]
+    low, high = model.probability(name.__eq__, 4000, random_state=0)[1:]
+    assert low / 1.3 <= np.exp(model.score_samples([name])[0]) <= high * 1.3
+
+
+def test_nothing_diverges_from_itself(model):
+    assert model.divergence(model, 300, random_state=0) == (0, 0, 0, 0, 0, 0)
 
 
 def test_counts_sum_to_the_number_of_samples(model):

@@ -198,6 +198,30 @@ SAMPLES = [
         "temperature must be a positive, finite number, got 'hot'",
     ),
     (dict(random_state="x"), ValueError, "random_state must be None, an integer from 0", "'x'"),
+    (dict(top_k=0), ValueError, "top_k must be None or an integer >= 1, got 0"),
+    (dict(top_k=2.5), TypeError, "top_k must be None or an integer >= 1, got 2.5"),
+    *(
+        (
+            dict(top_p=value),
+            ValueError,
+            f"top_p must be a number above 0 and at most 1, got {value}",
+        )
+        for value in (0, 1.1, math.nan)
+    ),
+    (dict(top_p="most"), TypeError, "top_p must be a number above 0 and at most 1, got 'most'"),
+    (dict(banned="aä"), ValueError, "banned holds symbols", "['ä']"),
+    (dict(allowed=["ö"]), ValueError, "allowed holds symbols", "['ö']"),
+    (dict(banned=3), TypeError, "banned[0] is 3", "hashable symbols"),
+    (dict(allowed="", min_len=1), ValueError, "min_len with allowed is out of reach", "ban less"),
+    (dict(cut="off"), ValueError, "cut must be 'keep', 'redraw' or 'error', got 'off'"),
+    (
+        dict(max_len=1, min_len=1, cut="error", n_samples=99),
+        *(ValueError, "longer than max_len=1", "raise max_len", "cut='redraw'"),
+    ),
+    (dict(exclude="anna"), TypeError, "exclude must be an iterable", "'anna'", "[exclude]"),
+    (dict(exclude=7), TypeError, "exclude must be an iterable of sequences, got int"),
+    (dict(exclude=[("a",)]), TypeError, "exclude must hold strings, like the samples, got ('a',)"),
+    (dict(where="a$"), TypeError, "where must be a function of a sequence, got 'a$'"),
     (dict(colour="red"), TypeError, "no constraint ['colour']", "prefix", "temperature"),
 ]
 
@@ -210,8 +234,9 @@ def test_sampling_refuses_bad_arguments(fitted, arguments, error, words):
 
 
 def test_flags_of_a_call_must_be_booleans(fitted):
-    told = ("distinct must be True or False, got 'no'",)
-    assert_refused(lambda: fitted.sample(distinct="no"), TypeError, told)
+    for name in ("distinct", "return_log_prob"):
+        told = (f"{name} must be True or False, got 'no'",)
+        assert_refused(lambda name=name: fitted.sample(**{name: "no"}), TypeError, told)
     told = ("random must be True or False, got 1",)
     assert_refused(lambda: fitted.discriminate(NAMES, random=1), TypeError, told)
 
@@ -223,7 +248,10 @@ def test_a_prefix_of_tuples_is_no_bare_string():
     assert model.sample(prefix=["ATG"])[0][0] == "ATG"
 
 
-@pytest.mark.parametrize("arguments", [{"prefix": "a"}, {"temperature": 0.5}, {"min_len": 1}])
+STEERED = dict(prefix="a", temperature=0.5, min_len=1, top_k=2, top_p=0.5, banned="a", allowed="a")
+
+
+@pytest.mark.parametrize("arguments", [{name: value} for name, value in STEERED.items()])
 def test_constraints_on_a_generator_without_step_name_what_is_missing(arguments):
     model = SequenceDistribution(NoStep(4), "abc", 5)
     ((name, value),) = arguments.items()

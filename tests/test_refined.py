@@ -119,7 +119,7 @@ def test_constraints_are_weighed_like_other_samples(refined):
 def test_distinct_samples_differ(refined):
     sample = refined.sample(30, max_len=3, distinct=True, random_state=0)
     assert len(sample) == len(set(sample)) == 30
-    with pytest.raises(ValueError, match=r"found 4 different .* not n_samples=5; ask for fewer"):
+    with pytest.raises(ValueError, match=r"found 4 different .* not n_samples=5: .* ask for fewer"):
         refined.sample(5, max_len=1, distinct=True, random_state=0)
 
 

@@ -156,6 +156,27 @@ def test_samples_have_the_probabilities_that_they_are_scored_with(generator, n):
         assert chisquare(observed, expected * observed.sum() / expected.sum()).pvalue > 1e-3
 
 
+def test_the_likeliest_are_strings_with_the_probability_of_their_own_symbols():
+    distribution = ambiguous()
+    strings, log_probs = distribution.most_probable(20, max_len=2)
+    scores = distribution.score_samples(strings)
+    np.testing.assert_allclose(log_probs, scores, rtol=1e-5)
+    assert len(set(strings)) == len(strings) == 1 + 3 + 9 - 1  # C and l join to Cl
+    assert list(scores) == sorted(scores, reverse=True)
+
+
+def test_symbols_of_several_characters_can_be_banned_and_excluded():
+    distribution = ambiguous()
+    for sample in (
+        distribution.sample(300, banned=["Cl"], random_state=0),
+        distribution.sample(300, allowed=["C", "l"], cut="redraw", random_state=0),
+        distribution.sample(300, where=lambda s: "Cl" not in s, random_state=0),
+    ):
+        assert len(sample) == 300
+        assert not any("Cl" in string for string in sample)
+    assert all(s.startswith("Cl") for s in distribution.sample(50, prefix="Cl", random_state=0))
+
+
 def test_a_generator_that_writes_nothing_that_splits_again_is_an_error():
     generator = Bigram(4)
     with torch.no_grad():

@@ -14,9 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import logsumexp
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils import assert_all_finite, check_consistent_length, check_random_state
+from sklearn.utils import assert_all_finite, check_consistent_length
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, check_scalar, column_or_1d
+from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from likelihood_gan import persistence
 from likelihood_gan.distribution import SequenceDistribution
@@ -24,6 +24,7 @@ from likelihood_gan.estimator import LikelihoodGAN
 from likelihood_gan.models.given import Given
 from likelihood_gan.protocols import has_step
 from likelihood_gan.refined import Refined
+from likelihood_gan.rules import check, integer, random_source
 from likelihood_gan.splitting import check_covered
 from likelihood_gan.validation import (
     Sequences,
@@ -235,13 +236,13 @@ class GenerativeClassifier(persistence.Savable, ClassifierMixin, BaseEstimator):
             (number,) = self._numbers(y, 1)
             distribution = self.distributions_[number]
             return distribution.sample(n_samples, max_len, random_state=random_state, **constraints)
-        check_scalar(n_samples, "n_samples", numbers.Integral, min_val=1)
+        check(n_samples, "n_samples", integer(1))
         if constraints.get("return_log_prob"):
             raise ValueError(
                 "return_log_prob=True needs y=, one of classes_; without it, pass the sequences and "
                 "labels that are returned to score_samples"
             )
-        random_state = check_random_state(random_state)
+        random_state = random_source(random_state)
         drawn = random_state.choice(len(self.labels_), n_samples, p=self.class_prior_)
         sequences: list[Any] = [None] * n_samples
         for number, distribution in enumerate(self.distributions_):
@@ -330,7 +331,7 @@ class GenerativeClassifier(persistence.Savable, ClassifierMixin, BaseEstimator):
     def _make_estimator(self) -> Any:
         """Return a clone that has not been fitted."""
         if self.estimator is None:
-            random_state = check_random_state(self.random_state)
+            random_state = random_source(self.random_state)
             return LikelihoodGAN(random_state=random_state.randint(2**31 - 1))
         frozen = isinstance(self.estimator, FrozenEstimator)
         if frozen or isinstance(self.estimator, type) or not hasattr(self.estimator, "fit"):

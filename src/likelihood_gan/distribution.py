@@ -15,9 +15,11 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, DensityMixin
 from torch import Tensor
 
-from likelihood_gan import persistence, prefix_tree
+from likelihood_gan import estimates, persistence, prefix_tree, search
 from likelihood_gan.devices import device_of, limited_threads, on_cpu, torch_rng
-from likelihood_gan.protocols import Generator, call_with_rng, checked_sample, has_step
+from likelihood_gan.estimates import Divergence, Probability
+from likelihood_gan.protocols import END, Generator, call_with_rng, checked_sample, has_step
+from likelihood_gan.rejection import Conditions, Predicate
 from likelihood_gan.rules import FLAG, check, integer, random_source
 from likelihood_gan.sampling import Constraints, sample_by_steps
 from likelihood_gan.scoring import ROWS_WORTH_A_TREE, evaluating, score_rows
@@ -52,7 +54,11 @@ class DistributionMixin:
         random_state: np.random.RandomState,
         constraints: dict[str, Any],
     ) -> list[Any]:
-        """Draw `n` sequences; the other arguments are not checked yet."""
+        """Draw `n` sequences; the other arguments are not checked yet.
+
+        Among the constraints may be `cut`, checked, and then is not "keep". If it is "redraw", fewer
+        than `n` may come: without those that were cut.
+        """
         raise NotImplementedError
 
     def score_samples(self, X: Sequences) -> NDArray[np.float64]:
@@ -65,9 +71,13 @@ class DistributionMixin:
         max_len: int | None = None,
         *,
         distinct: bool = False,
+        exclude: Any = None,
+        where: Predicate | None = None,
+        return_log_prob: bool = False,
+        cut: str = "keep",
         random_state: Any = None,
         **constraints: Any,
-    ) -> list[Any]:
+    ) -> Any:
         """Draw sequences.
 
         Parameters
@@ -75,10 +85,21 @@ class DistributionMixin:
         n_samples : int, default=1
             Number of sequences.
         max_len : int, optional
-            Most symbols of a sequence, prefix included; longer ones are cut there. Default: the
+            Most symbols of a sequence, prefix included; for longer ones see `cut`. Default: the
             `max_len` of the distribution.
         distinct : bool, default=False
-            Leave repetitions out.
+            Leave repetitions out: sequences come in the order of their first appearance.
+        exclude : container of sequences, optional
+            Sequences that are not returned, such as the data. A list becomes a set; anything else
+            with `__contains__` is asked for every sample.
+        where : callable, optional
+            ``where(sequence)`` is true for the sequences that are returned, such as
+            ``re.compile("ie$").search``.
+        return_log_prob : bool, default=False
+            Also return `score_samples` of the samples.
+        cut : {"keep", "redraw", "error"}, default="keep"
+            What becomes of a sequence that goes on behind `max_len`: it is returned as far as it
+            came, as in the report, or left out, or raises ValueError.
         random_state : int, RandomState or None, default=None
             An int repeats the draw, None draws anew.
         **constraints
@@ -87,40 +108,54 @@ class DistributionMixin:
             - ``prefix``, a str or sequence of symbols that it begins with;
             - ``min_len``, its fewest symbols; equal to `max_len` it forces the length;
             - ``temperature``: below 1 the next symbol is drawn from its likelier candidates, above
-              1 more evenly.
+              1 more evenly;
+            - ``top_k`` and ``top_p``: the next symbol is one of the k likeliest, or of the likeliest
+              that together have probability p;
+            - ``banned`` and ``allowed``: symbols that do not come behind the prefix, and the only
+              ones that do.
 
         Returns
         -------
-        list of str, or of tuples of symbols
+        samples : list of str, or of tuples of symbols
             `n_samples` sequences, of the type of the data.
+        log_probs : ndarray of shape (n_samples,), float64
+            Only if `return_log_prob`: the log-probability of each sample in nats, prefix and END
+            included, as if nothing were asked of it. If `max_len` cut a sequence, that of what is
+            left of it, with an END.
 
         Raises
         ------
         TypeError, ValueError
             If an argument is out of range; if a constraint is asked of a generator without `step`;
-            or if too few distinct sequences were found.
+            or if too few of the draws are accepted.
+
+        Notes
+        -----
+        `exclude`, `where`, ``cut="redraw"`` and `distinct` draw until there are enough, so the first
+        three give exactly the distribution under that condition. If in 2^20 draws fewer than one in
+        10,000 is accepted, an error says how many, and why. Constraints steer the draws instead, and
+        cost nothing; what they make of a sequence's probability is not that condition: a banned
+        symbol's share goes to the other symbols at its place.
         """
         check(n_samples, "n_samples", integer(1))
-        check(distinct, "distinct", FLAG)
+        check(return_log_prob, "return_log_prob", FLAG)
+        conditions = Conditions(exclude, where, distinct)
         random_state = random_source(random_state)
-        if not distinct:
-            return self._draw(n_samples, max_len, random_state, constraints)
-        found: dict[Any, None] = {}
-        rounds = 20
-        for _ in range(rounds):
-            found |= dict.fromkeys(self._draw(n_samples, max_len, random_state, constraints))
-            if len(found) >= n_samples:
-                return list(found)[:n_samples]
-        raise ValueError(
-            f"distinct=True found {len(found)} different sequences in {rounds * n_samples} draws, "
-            f"not n_samples={n_samples}; ask for fewer, or draw at a higher temperature"
-        )
+        arguments = max_len, random_state, _with_cut(constraints, cut)
+        if conditions or cut == "redraw":
+            samples = conditions.draw(n_samples, lambda n: self._draw(n, *arguments))
+        else:
+            samples = self._draw(n_samples, *arguments)
+        return (samples, self.score_samples(samples)) if return_log_prob else samples
 
     def sample_counts(
         self,
         n_samples: int = 1,
         max_len: int | None = None,
         *,
+        exclude: Any = None,
+        where: Predicate | None = None,
+        cut: str = "keep",
         random_state: Any = None,
         **constraints: Any,
     ) -> tuple[list[Any], NDArray[np.int64]]:
@@ -131,7 +166,7 @@ class DistributionMixin:
 
         Parameters
         ----------
-        n_samples, max_len, random_state, **constraints
+        n_samples, max_len, exclude, where, cut, random_state, **constraints
             As in `sample`.
 
         Returns
@@ -147,7 +182,14 @@ class DistributionMixin:
             As in `sample`.
         """
         check(n_samples, "n_samples", integer(1))
-        return self._draw_counts(n_samples, max_len, random_source(random_state), constraints)
+        conditions = Conditions(exclude, where)
+        random_state = random_source(random_state)
+        arguments = max_len, random_state, _with_cut(constraints, cut)
+        if conditions or cut == "redraw":
+            return conditions.count(
+                n_samples, lambda n: self._draw_counts(n, *arguments), random_state
+            )
+        return self._draw_counts(n_samples, *arguments)
 
     def _draw_counts(
         self,
@@ -189,6 +231,56 @@ class DistributionMixin:
         total = weights[counted] @ self.score_samples(sequences)[counted]
         with np.errstate(over="ignore"):
             return float(np.exp(-total / n_symbols))
+
+    def probability(
+        self,
+        where: Predicate,
+        n_samples: int = 100_000,
+        *,
+        random_state: Any = None,
+        **arguments: Any,
+    ) -> Probability:
+        """Estimate the probability of an event, with a 95 % interval.
+
+        Parameters
+        ----------
+        where : callable
+            The event: ``where(sequence)`` is true where it occurs.
+        n_samples, random_state, **arguments
+            As in `likelihood_gan.estimates.probability`, which says what fools it.
+
+        Returns
+        -------
+        Probability
+            `value`, `lower` and `upper`.
+        """
+        return estimates.probability(self, where, n_samples, random_state=random_state, **arguments)
+
+    def divergence(
+        self,
+        other: Any,
+        n_samples: int = 10_000,
+        *,
+        max_len: int | None = None,
+        random_state: Any = None,
+    ) -> Divergence:
+        """Estimate Kullback-Leibler divergences both ways, and the Jensen-Shannon divergence.
+
+        Parameters
+        ----------
+        other : estimator or distribution
+            With `sample` and `score_samples`.
+        n_samples, max_len, random_state
+            As in `likelihood_gan.estimates.divergence`, which says what fools it.
+
+        Returns
+        -------
+        Divergence
+            `kl`, from this one to the other, `reverse_kl`, `js`, and their standard errors, in nats.
+        """
+        return estimates.divergence(
+            self, other, n_samples, max_len=max_len, random_state=random_state
+        )
 
 
 @persistence.bundled
@@ -267,6 +359,72 @@ class SequenceDistribution(persistence.Savable, DistributionMixin):
         with limited_threads(self.generator):
             return evaluate(self.vocabulary, X, score, handle_unknown, unknown=-np.inf)
 
+    def most_probable(
+        self,
+        n: int = 1,
+        prefix: Any = None,
+        max_len: int | None = None,
+        *,
+        exclude: Any = None,
+        where: Predicate | None = None,
+    ) -> tuple[list[Any], NDArray[np.float64]]:
+        """Find the `n` likeliest sequences, in exact order, by best-first search.
+
+        Parameters
+        ----------
+        n : int, default=1
+            Number of sequences.
+        prefix : str or sequence of symbols, optional
+            What they begin with.
+        max_len : int, optional
+            Most symbols of a sequence, prefix included: longer ones are not considered. Default: the
+            `max_len` of the distribution.
+        exclude : container of sequences, optional
+            Those that are passed over, such as the data: then the likeliest new ones are found.
+        where : callable, optional
+            ``where(sequence)`` is true for the sequences that count. Few of them make a long search.
+
+        Returns
+        -------
+        sequences : list of str, or of tuples of symbols
+            The likeliest first; fewer than `n` if no more have a probability above 0.
+        log_probs : ndarray of float64
+            Their log-probabilities in nats, prefix and END included, as by `score_samples`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is out of range; if the generator has no `step`; or if more than
+            `likelihood_gan.search.MAX_OPEN_PREFIXES` beginnings would have to be kept in mind.
+
+        Notes
+        -----
+        A beginning is at least as likely as all that begins with it. Beginnings are continued in the
+        order of their probability, until `n` sequences are found that are at least as likely as every
+        beginning that is left. The order is exact up to the rounding of single precision.
+        """
+        check(n, "n", integer(1))
+        self._require_step("most_probable")
+        asked, _ = self._constraints(max_len, {} if prefix is None else {"prefix": prefix})
+        conditions = Conditions(exclude, where)
+
+        split = self.vocabulary.text and self.vocabulary.token_pattern is not None
+
+        def accept(tokens: Tensor) -> Tensor:
+            accepted = map(conditions.accepts, self.vocabulary.decode(tokens))
+            return torch.tensor(list(accepted)) & self.vocabulary.splits_again(tokens)
+
+        with limited_threads(self.generator), evaluating(self.generator):
+            tokens, log_probs = search.most_probable(
+                self.generator,  # type: ignore[arg-type]
+                n,
+                asked.max_len,
+                prefix=asked.prefix,
+                accept=accept if conditions or split else None,
+                device=device_of(self.generator),
+            )
+        return self.vocabulary.decode(tokens), log_probs.cpu().numpy()
+
     def __repr__(self) -> str:
         generator = type(self.generator).__name__
         return f"SequenceDistribution({generator}, {self.vocabulary!r}, max_len={self.max_len})"
@@ -285,7 +443,7 @@ class SequenceDistribution(persistence.Savable, DistributionMixin):
         random_state: np.random.RandomState,
         constraints: dict[str, Any],
     ) -> list[Any]:
-        asked = self._constraints(max_len, constraints)
+        asked, cut = self._constraints(max_len, constraints)
         generator = self.generator
         device = device_of(generator)
         if n >= ROWS_WORTH_A_TREE and has_step(generator) and device.type == "cpu":
@@ -304,7 +462,9 @@ class SequenceDistribution(persistence.Savable, DistributionMixin):
 
         with limited_threads(generator), torch.no_grad(), evaluating(generator):
             return [
-                s for tokens, _ in self._that_split(draw, n) for s in self.vocabulary.decode(tokens)
+                sequence
+                for tokens, _ in self._legal(draw, n, asked.max_len, cut)
+                for sequence in self.vocabulary.decode(tokens)
             ]
 
     def _draw_counts(
@@ -317,7 +477,7 @@ class SequenceDistribution(persistence.Savable, DistributionMixin):
         generator = self.generator
         if not has_step(generator):
             return super()._draw_counts(n, max_len, random_state, constraints)
-        asked = self._constraints(max_len, constraints)
+        asked, cut = self._constraints(max_len, constraints)
         rng = torch_rng(random_state, device_of(generator))
 
         def draw(m: int) -> tuple[Tensor, Tensor]:
@@ -325,20 +485,21 @@ class SequenceDistribution(persistence.Savable, DistributionMixin):
 
         found: Counter[Any] = Counter()
         with limited_threads(generator), evaluating(generator):
-            for tokens, counts in self._that_split(draw, n):
+            for tokens, counts in self._legal(draw, n, asked.max_len, cut):
                 sequences, times = self.vocabulary.decode(tokens), counts.cpu().numpy()
                 if times.sum() == n:
                     return sequences, times
                 found.update(dict(zip(sequences, times.tolist(), strict=True)))
         return list(found), np.array(list(found.values()), dtype=np.int64)
 
-    def _that_split(
-        self, draw: Callable[[int], tuple[Tensor, Tensor]], n: int
+    def _legal(
+        self, draw: Callable[[int], tuple[Tensor, Tensor]], n: int, max_len: int, cut: str
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Draw until there are `n` sequences that split again into the symbols they were drawn as.
 
         `draw(m)` gives rows and how often each came, `m` times in all. Others are drawn anew: their
-        string has other symbols, and so another probability.
+        string has other symbols, and so another probability. Unless `cut` is "keep", those that
+        `max_len` cuts are not among what is yielded.
         """
         drawn, missing = 0, n
         while True:
@@ -347,8 +508,11 @@ class SequenceDistribution(persistence.Savable, DistributionMixin):
             good = self.vocabulary.splits_again(tokens)
             if not good.all():
                 tokens, counts = tokens[good.to(tokens.device)], counts[good.to(counts.device)]
-            yield tokens, counts
             missing -= int(counts.sum())
+            if cut != "keep":
+                complete = _complete(tokens, max_len, cut)
+                tokens, counts = tokens[complete], counts[complete]
+            yield tokens, counts
             if missing == 0:
                 return
             if drawn > 1000 and n - missing < _FEWEST_THAT_SPLIT * drawn:
@@ -359,23 +523,43 @@ class SequenceDistribution(persistence.Savable, DistributionMixin):
                     "others"
                 )
 
-    def _constraints(self, max_len: int | None, given: dict[str, Any]) -> Constraints:
-        """Check what is asked of the samples and turn it into tokens."""
+    def _constraints(self, max_len: int | None, given: dict[str, Any]) -> tuple[Constraints, str]:
+        """Check what is asked of the samples and turn it into tokens; return `cut` beside it.
+
+        To see which rows `max_len` cuts, they are drawn one symbol longer.
+        """
+        cut = given.get("cut", "keep")
+        given = {name: value for name, value in given.items() if name != "cut"}
         names = {field.name for field in dataclasses.fields(Constraints)} - {"max_len"}
         if odd := sorted(given.keys() - names):
             raise TypeError(f"sample has no constraint {odd}, only {sorted(names)}")
         max_len = self.max_len if max_len is None else max_len
         prefix = given.get("prefix")
+        symbols = {
+            name: self._encode_symbols(given[name], name)
+            for name in ("banned", "allowed")
+            if given.get(name) is not None
+        }
         start = () if prefix is None else self._encode_prefix(prefix)
-        constraints = Constraints(max_len, **(given | {"prefix": start}))
-        if constraints.needs_step and not has_step(self.generator):
-            asked = ", ".join(f"{name}={value!r}" for name, value in sorted(given.items()))
+        constraints = Constraints(max_len, **(given | symbols | {"prefix": start}))
+        if constraints.needs_step:
+            self._require_step(", ".join(f"{name}={given[name]!r}" for name in sorted(given)))
+        if cut != "keep":
+            constraints = dataclasses.replace(constraints, max_len=max_len + 1)
+        return constraints, cut
+
+    def _require_step(self, what: str) -> None:
+        if not has_step(self.generator):
             raise ValueError(
-                f"{asked} needs a generator with a method step(tokens, state); "
+                f"{what} needs a generator with a method step(tokens, state); "
                 f"{type(self.generator).__name__} has none: write one and inherit from "
                 "likelihood_gan.Autoregressive"
             )
-        return constraints
+
+    def _encode_symbols(self, symbols: Any, name: str) -> list[int]:
+        sequence = check_sequences([symbols], name)[0]
+        check_known(self.vocabulary, [sequence], name)
+        return sorted(set(self.vocabulary.encode(sequence)))
 
     def _encode_prefix(self, prefix: Any) -> list[int]:
         """Return the tokens of a prefix, which is of the type of the data."""
@@ -390,6 +574,23 @@ class SequenceDistribution(persistence.Savable, DistributionMixin):
                 f"choose among {list(self.vocabulary.symbols[:20])}, or fit with vocabulary="
             )
         return self.vocabulary.encode(sequence)
+
+
+def _with_cut(constraints: dict[str, Any], cut: str) -> dict[str, Any]:
+    if cut not in ("keep", "redraw", "error"):
+        raise ValueError(f"cut must be 'keep', 'redraw' or 'error', got {cut!r}")
+    return constraints if cut == "keep" else constraints | {"cut": cut}
+
+
+def _complete(tokens: Tensor, width: int, cut: str) -> Tensor:
+    """Tell which rows have an END within `width` tokens, (n,); if `cut` is "error", all must."""
+    complete = (tokens == END).any(1) | torch.tensor(tokens.shape[1] < width, device=tokens.device)
+    if cut == "error" and not complete.all():
+        raise ValueError(
+            f"cut='error', but {int((~complete).sum())} or more of the draws are longer than "
+            f"max_len={width - 1}; raise max_len, or pass cut='redraw' to leave them out"
+        )
+    return complete
 
 
 class SequenceEstimator(persistence.Savable, DistributionMixin, DensityMixin, BaseEstimator):

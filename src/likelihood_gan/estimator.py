@@ -394,6 +394,13 @@ class LikelihoodGAN(ModuleParameters, SequenceEstimator):
         check_is_fitted(self)
         return self.distribution_._draw_counts(*arguments)
 
+    @functools.wraps(SequenceDistribution.most_probable)
+    def most_probable(  # noqa: D102
+        self, *arguments: Any, **options: Any
+    ) -> tuple[list[Any], NDArray[np.float64]]:
+        check_is_fitted(self)
+        return self.distribution_.most_probable(*arguments, **options)
+
     @classmethod
     def load(cls, path: str | os.PathLike[str], **parameters: Any) -> Self:  # noqa: D102
         estimator = super().load(path, **parameters)

@@ -216,7 +216,8 @@ def _finish(
         if len(alive) == 0 or t == max_len:
             break
         log_probs, state = generator.step(symbol, state)
-    return tokens[:, : t + 1], nodes.counts, total
+    # a copy: a view would keep all columns up to max_len in memory
+    return tokens[:, : t + 1].clone(), nodes.counts, total
 
 
 def _shared_with_above(read: Tensor) -> Tensor:

@@ -117,6 +117,7 @@ NOT_ZERO = Rule("an integer other than 0", _is_integer, lambda value: value != 0
 POSITIVE = Rule("a positive, finite number", _is_number, lambda value: 0 < value < math.inf)
 NOT_NEGATIVE = Rule("a finite number >= 0", _is_number, lambda value: 0 <= value < math.inf)
 SHARE = Rule("a number between 0 and 1, neither included", _is_number, lambda value: 0 < value < 1)
+TOP_SHARE = Rule("a number above 0 and at most 1", _is_number, lambda value: 0 < value <= 1)
 DROPOUT = Rule("a number from 0 to below 1", _is_number, lambda value: 0 <= value < 1)
 POSITIVES = Rule(
     "a sequence of positive numbers",

@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 
 from likelihood_gan.devices import device_of
 from likelihood_gan.protocols import END, State, StepGenerator, by_steps
-from likelihood_gan.rules import POSITIVE, check, integer
+from likelihood_gan.rules import NONE, POSITIVE, TOP_SHARE, check, integer
 
 ROWS_PER_BLOCK = 2048
 """Rows that are drawn at a time: more would leave the processor's cache."""
@@ -23,6 +23,10 @@ _ROWS_PER_BLOCK_ON_GPU = 2**17
 @dataclass(frozen=True)
 class Constraints:
     """What is asked of every sequence that is drawn.
+
+    Each changes the distribution of the next symbol, in this order: banned symbols get probability
+    0, then the temperature acts, then `top_k`, then `top_p`; what is left is normalised again. END
+    counts as a symbol in the last three. A prefix is taken as it is: constraints begin behind it.
 
     Parameters
     ----------
@@ -35,23 +39,46 @@ class Constraints:
         is drawn from its likelier candidates, above 1 more evenly.
     prefix : sequence of int, default=()
         Tokens that every sequence begins with.
+    top_k : int, optional
+        The next symbol is one of the `top_k` likeliest, or as likely as the last of these.
+    top_p : float, default=1.0
+        The next symbol is one of the fewest that together have at least this probability, likeliest
+        first, or as likely as the last of these.
+    banned : sequence of int, default=()
+        Tokens that are not drawn. END cannot be banned: that is what `min_len` does.
+    allowed : sequence of int, optional
+        The only tokens that are drawn, beside END.
 
     Raises
     ------
     TypeError, ValueError
         If a value is out of range, or `max_len` is too small for the others.
+
+    References
+    ----------
+    Fan, Lewis, Dauphin (2018), "Hierarchical neural story generation" (top-k sampling); Holtzman et
+    al. (2020), "The curious case of neural text degeneration" (nucleus sampling, here `top_p`).
     """
 
     max_len: int
     min_len: int = 0
     temperature: float = 1.0
     prefix: Sequence[int] = ()
+    top_k: int | None = None
+    top_p: float = 1.0
+    banned: Sequence[int] = ()
+    allowed: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
         """Check the values."""
         check(self.max_len, "max_len", integer(1))
         check(self.min_len, "min_len", integer(0))
         check(self.temperature, "temperature", POSITIVE)
+        check(self.top_k, "top_k", NONE | integer(1))
+        check(self.top_p, "top_p", TOP_SHARE)
+        for name in ("banned", "allowed"):
+            if END in (getattr(self, name) or ()):
+                raise ValueError(f"{name} holds END (0): ban it with min_len; it is always allowed")
         if self.max_len < self.min_len:
             raise ValueError(f"max_len must be at least min_len={self.min_len}, got {self.max_len}")
         if len(self.prefix) > self.max_len:
@@ -62,7 +89,13 @@ class Constraints:
     @property
     def needs_step(self) -> bool:
         """Whether anything but the length is constrained: `sample` of a generator cannot do that."""
-        return self.min_len > 0 or self.temperature != 1 or len(self.prefix) > 0
+        return self.min_len > 0 or len(self.prefix) > 0 or self._reshapes
+
+    @property
+    def _reshapes(self) -> bool:
+        """Whether the distribution of every next symbol changes."""
+        chosen = self.top_k is not None or self.top_p < 1 or self.allowed is not None
+        return chosen or self.temperature != 1 or len(self.banned) > 0
 
     def apply(self, log_probs: Tensor, t: int) -> Tensor:
         """Constrain next-symbol log-probabilities at position `t`: (batch, n_tokens) -> the same.
@@ -73,17 +106,42 @@ class Constraints:
             If every symbol that is left has probability 0.
         """
         ban_end = t < self.min_len
-        if self.temperature == 1.0 and not ban_end:
+        if not ban_end and not self._reshapes:
             return log_probs
         scores = log_probs / self.temperature
         if ban_end:
             scores[:, END] = -torch.inf
+        if self.allowed is not None:
+            others = torch.ones_like(scores[0], dtype=torch.bool)
+            others[[END, *self.allowed]] = False
+            scores[:, others] = -torch.inf
+        if len(self.banned):
+            scores[:, list(self.banned)] = -torch.inf
         if (scores.amax(-1) == -torch.inf).any():
-            raise ValueError(
-                "min_len is out of reach: with some prefix the generator gives every symbol but "
-                "END probability 0; choose a smaller min_len"
-            )
+            raise ValueError(self._out_of_reach(ban_end))
+        if self.top_k is not None and self.top_k < scores.shape[1]:
+            least = scores.topk(self.top_k, -1).values[:, -1:]
+            scores = scores.masked_fill(scores < least, -torch.inf)
+        if self.top_p < 1:
+            likeliest = scores.sort(-1, descending=True).values
+            p = likeliest.double().softmax(-1)
+            n_needed = (p.cumsum(-1) - p < self.top_p).sum(-1, keepdim=True)
+            scores = scores.masked_fill(scores < likeliest.gather(1, n_needed - 1), -torch.inf)
         return scores.log_softmax(-1)
+
+    def _out_of_reach(self, ban_end: bool) -> str:
+        asked = {
+            "min_len": ban_end,
+            "banned": len(self.banned),
+            "allowed": self.allowed is not None,
+        }
+        names = [name for name, is_asked in asked.items() if is_asked]
+        if not names:
+            return "with some prefix the generator gives every symbol, and END, probability 0"
+        return (
+            f"{' with '.join(names)} is out of reach: with some prefix the generator gives every "
+            "symbol that is left probability 0; choose a smaller min_len, or ban less"
+        )
 
 
 class Autoregressive:
