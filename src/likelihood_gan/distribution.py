@@ -7,7 +7,7 @@ How a generator is trained is left to `estimator`; what all distributions have i
 import dataclasses
 import numbers
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sized
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from likelihood_gan import persistence, prefix_tree
 from likelihood_gan.devices import device_of, limited_threads, on_cpu, torch_rng
+from likelihood_gan.progress import counted
 from likelihood_gan.protocols import Generator, call_with_rng, checked_sample, has_step
 from likelihood_gan.sampling import Constraints, sample_by_steps
 from likelihood_gan.scoring import ROWS_WORTH_A_TREE, evaluating, score_rows
@@ -355,7 +356,8 @@ def evaluate(
     """
     check_handle_unknown(handle_unknown)
     results = []
-    for sequences in check_chunks(X):
+    n = len(X) if isinstance(X, Sized) else None
+    for sequences in counted(check_chunks(X), n, "scoring sequences"):
         check_one_type(sequences, vocabulary.text, "X", like="the data of fit")
         tokens = vocabulary.encode_rows(sequences)
         known = (tokens != UNKNOWN).all(1)
