@@ -112,7 +112,7 @@ class LikelihoodGAN(ModuleParameters, Resumable, SequenceEstimator):
     warm_start : bool, default=False
         Continue the previous fit: with its weights, its symbols and its history. What was held out is
         held out again, as far as it is in the data, and the epochs are numbered on. A number as
-        `pretrain_learning_rate` begins at a tenth.
+        `pretrain_learning_rate` begins at three tenths of itself.
     callbacks : sequence of callables or None, default=None
         Each is called as ``callback(distribution, history)`` after an epoch, with the distribution
         as it is and the records so far; a true result stops the fit, and what it raises ends it as

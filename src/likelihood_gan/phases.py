@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from likelihood_gan.objectives import MLE, Objective, is_adversarial
 from likelihood_gan.schedules import Cosine, Schedule
 
-WARM_RATE = 0.1
+WARM_RATE = 0.3
 """Share of the step size of maximum likelihood with which a warm start begins."""
 PHASES = (
     "pretrain_epochs",
@@ -48,8 +48,8 @@ def make_phases(
 ) -> list[Phase]:
     """List the phases of a fit: maximum likelihood, the discriminator alone, then `objective`.
 
-    A number as `pretrain_learning_rate` falls to 0 along a cosine; if `warm`, from a tenth of it: the
-    full step would undo what the last fit has found with small ones.
+    A number as `pretrain_learning_rate` falls to 0 along a cosine; if `warm`, from three tenths of it:
+    the full step would first undo what the last fit has found with small ones.
     """
     judging = discriminator_pretrain_epochs if is_adversarial(objective) else 0
     if isinstance(pretrain_learning_rate, numbers.Real):

@@ -52,17 +52,17 @@ class Progress:
         What there is to do; None if that is not known.
     what : str
         What is done, for the reader.
-    done : float, default=0
+    done : int or float, default=0
         What was done before.
     delay : float, default=0
         Seconds before anything is shown.
     """
 
-    def __init__(self, total: float | None, what: str, *, done: float = 0.0, delay: float = 0.0):
+    def __init__(self, total: float | None, what: str, *, done: float = 0, delay: float = 0.0):
         with warnings.catch_warnings():  # of a notebook without widgets, which gets lines
             warnings.simplefilter("ignore")
             from tqdm.auto import tqdm
-        shown = "{desc} |{bar}| {percentage:3.0f}%, {elapsed} gone, {remaining} left"
+        shown = "{desc} |{bar}| {percentage:3.0f}%, {elapsed} gone{postfix}"
         self._bar = tqdm(
             total=total,
             desc=what,
@@ -74,8 +74,9 @@ class Progress:
             miniters=0,
         )
         self.is_bar = not self._bar.disable
-        self.total, self.done, self._first = total, done, done
-        self._started = self._spoke = time.monotonic()
+        self.total, self.done = total, done
+        self._spoke = time.monotonic()
+        self.start_the_clock()
 
     def __enter__(self) -> Self:
         return self
@@ -87,8 +88,14 @@ class Progress:
         """Say how much is done, and what comes next."""
         if what is not None:
             self._bar.set_description_str(what, refresh=False)
-        self._bar.update(done - self.done)
-        self.done = done
+        more, self.done = done - self.done, done
+        if left := self.time_left():
+            self._bar.set_postfix_str(f"{left} left", refresh=False)
+        self._bar.update(more)
+
+    def start_the_clock(self) -> None:
+        """Estimate the time left by the speed from now on."""
+        self._first, self._started = self.done, time.monotonic()
 
     def line(self, text: str) -> None:
         """Print a line, with the time left."""
@@ -127,10 +134,13 @@ class Epochs(Progress):
         super().__init__(most, what, done=done)
         if not self.is_bar:
             self.line(what)
-        self._every, self._epoch, self._nats = every, done, ""
+        self._every, self._epoch, self._nats, self._began = every, done, "", False
 
     def step(self, phase: str, share: float) -> None:
         """Say which share of the current epoch's steps is done."""
+        if not self._began:  # what came before was no step
+            self._began = True
+            self.start_the_clock()
         what = f"epoch {self._epoch + 1} of {self.total}, {phase}{self._nats}"
         self.move(self._epoch + share, what)
         if self.is_silent:
@@ -168,11 +178,6 @@ def watched(verbose: int) -> Iterator[None]:
         yield
     finally:
         _WATCHER.set(before)
-
-
-def is_watched() -> bool:
-    """Tell whether someone wants to see progress."""
-    return _WATCHER.get() is not None
 
 
 @contextmanager
