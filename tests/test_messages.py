@@ -87,6 +87,11 @@ def judged_by(discriminator):
     return {"discriminator": discriminator, "discriminator_params": None}
 
 
+def at_once(objective):
+    """No epoch is finished before the objective is asked."""
+    return {"objective": objective, "pretrain_epochs": 0, "discriminator_pretrain_epochs": 0}
+
+
 def pairs(n_tokens):
     return nn.Embedding(n_tokens, 2)
 
@@ -112,7 +117,7 @@ FITS = [
     ({"objective": "importence"}, ValueError, "'importence'", "did you mean 'importance'"),
     ({"objective": "MLE"}, ValueError, "'MLE'", "did you mean 'mle'"),
     ({"objective": ImportanceSampled}, TypeError, "objective must be", "must be instantiated"),
-    ({"objective": BalanceHeuristic("jensen")}, ValueError, "divergence must be one of", "jensen"),
+    (at_once(BalanceHeuristic("jensen")), ValueError, "divergence must be one of", "jensen"),
     ({"objective": 3}, TypeError, "objective must be a name or a callable", "3"),
     ({"precision": "fp8"}, ValueError, "precision must be 'float32' or 'bf16', got 'fp8'"),
     ({"handle_unknown": "ignore"}, ValueError, "handle_unknown must be 'error' or", "'ignore'"),
@@ -156,7 +161,7 @@ FITS = [
     (broken(lambda v: 0.5), ValueError, "shape (8,), got float"),
     (judged_by(pairs), ValueError, "discriminator(tokens)", "shape (8,), got (8, 5, 2)"),
     (judged_by(nn.Identity), ValueError, "discriminator Identity has no parameters to train"),
-    ({"objective": lambda batch: batch.real.log_prob}, ValueError, "scalar tensor, got (16,)"),
+    (at_once(lambda batch: batch.real.log_prob), ValueError, "scalar tensor, got (16,)"),
 ]
 
 
@@ -315,8 +320,12 @@ CALLS = [
         "fit the estimator",
     ),
     (
+        lambda: TrainingDisplay.from_histories([[{"a": 1}]], keys=["b"]),
+        *(ValueError, "columns of the history ['a'], got 'b'"),
+    ),
+    (
         lambda: TrainingDisplay.from_histories([[{"a": 1}]]),
-        *(ValueError, "columns of the history ['a'], got 'discriminator_loss'"),
+        *(ValueError, "none of validation_nll, generator_loss, discriminator_loss, only ['a']"),
     ),
     (lambda: LengthDisplay.from_samples([], ["a"]), ValueError, "generated is empty"),
     (no_figure, ValueError, "axes must hold 1 matplotlib axes, got 2"),

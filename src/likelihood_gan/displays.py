@@ -110,6 +110,10 @@ class TrainingDisplay:
         if keys is None:  # of one epoch or two there is no curve
             few = 2 * len(histories)
             keys = [key for key in SHOWN if known[key] > few] or [k for k in SHOWN if k in known]
+            if not keys:
+                raise ValueError(
+                    f"histories hold none of {', '.join(SHOWN)}, only {sorted(known)}; pass keys="
+                )
         for key in keys:
             if key not in known:
                 raise ValueError(
