@@ -327,3 +327,12 @@ def test_a_fit_that_is_killed_again_and_again_comes_to_the_same_bits(whole, tmp_
     while n_killed < 8:  # a later one would come too late
         n_killed += killing.kill_after(dice.uniform(0, duration / 4), str(path), going_on=True)
     assert_same_bits(LikelihoodGAN.resume(path, NAMES), whole)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA")
+def test_a_fit_on_cuda_goes_on_there(tmp_path):
+    whole = tiny(device="cuda").fit(NAMES)
+    cut_short(dict(device="cuda"), tmp_path / "fit", 4)
+    again = LikelihoodGAN.resume(tmp_path / "fit", NAMES)
+    assert again.generator_.output.weight.is_cuda
+    np.testing.assert_allclose(again.score_samples(NAMES), whole.score_samples(NAMES), atol=1e-3)
