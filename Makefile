@@ -12,25 +12,31 @@ help:  ## print this list
 
 # One stamp per set of packages: an install is repeated only when the project file changes.
 $(VENV)/.base: pyproject.toml constraints.txt
+	@echo "making a virtual environment in $(VENV)"
 	$(PYTHON) -m venv $(VENV)
+	@echo "installing the package, PyTorch (about 200 MB) and scikit-learn: minutes at the first time"
 	$(PIP) -e .
 	touch $@
 
 $(VENV)/.test: $(VENV)/.base
+	@echo "installing what the tests need: pytest, matplotlib, RDKit and others"
 	$(PIP) -e ".[test]"
 	touch $@
 
 # Beside the environment, not in it: found first when it is on PYTHONPATH.
 OLDEST_SKLEARN := $(abspath $(VENV))/oldest-sklearn
 $(VENV)/.oldest-sklearn: $(VENV)/.test
+	@echo "installing scikit-learn 1.6 beside the environment"
 	$(PIP) --no-deps --upgrade --target $(OLDEST_SKLEARN) "scikit-learn==1.6.*"
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.test
+	@echo "installing what development needs: ruff, mypy, Sphinx and others"
 	$(PIP) -e ".[dev]"
 	touch $@
 
 demo: $(VENV)/.base  ## fit on first names, print new ones and scores
+	@echo "importing PyTorch; then it fits on 5,163 first names, about half a minute on one core"
 	$(BIN)/python examples/plot_first_names.py
 
 test: $(VENV)/.test  ## the quick tests

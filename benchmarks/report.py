@@ -147,7 +147,8 @@ def plot(names, results, figures):
         display.figure_.savefig(figures / f"{name}.png", dpi=100, metadata={"Software": None})
 
     method = store.read_runs(results / "report-method.jsonl")
-    save(TrainingDisplay.from_histories(histories(method)), "report-losses")
+    losses = ["discriminator_loss", "generator_loss"]
+    save(TrainingDisplay.from_histories(histories(method), keys=losses), "report-losses")
     keys = ("effective_sample_size", "weighted_mean_length", "corpus_mass")
     why = TrainingDisplay.from_histories(histories(method), keys=keys)
     why.axes_[1].axhline(statistics.mean(map(len, names)), color="black", label="the list")

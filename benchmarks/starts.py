@@ -166,6 +166,8 @@ def go_on(gan, sequences, objective, epochs, weights=None, **parameters):
         adversarial_epochs=epochs,
         n_iter_no_change=max(epochs, 1),
     )
+    # its history is its own, and the same seed draws what the start has held out
+    copied.history_, copied.best_epoch_, copied.split_ = [], 0, None
     return fit_and_watch(copied.set_params(**parameters), sequences, weights)
 
 

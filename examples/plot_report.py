@@ -34,7 +34,9 @@ gan = LikelihoodGAN(
 fits = [joblib.delayed(clone(gan).set_params(random_state=i).fit)(names) for i in range(N_RUNS)]
 runs = joblib.Parallel(n_jobs=2)(fits)
 histories = [fitted.history_ for fitted in runs]
-TrainingDisplay.from_histories(histories)  # Figure 5 of the report
+TrainingDisplay.from_histories(  # Figure 5 of the report
+    histories, keys=["discriminator_loss", "generator_loss"]
+)
 
 # %%
 # Of 128 names in a batch a handful carries the weight: the likely ones, and those are short.

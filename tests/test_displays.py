@@ -17,13 +17,66 @@ def close_figures():
 
 
 def test_training_display_shows_the_history_of_an_estimator(fitted):
-    display = TrainingDisplay.from_estimator(fitted, keys=["generator_loss"])
+    display = TrainingDisplay.from_estimator(fitted, keys=["validation_nll"])
     (ax,) = display.axes_
-    (line,) = ax.lines
-    shown = [r for r in fitted.history_ if "generator_loss" in r]
-    assert line.get_xdata().tolist() == [r["epoch"] for r in shown]
-    np.testing.assert_allclose(line.get_ydata(), [r["generator_loss"] for r in shown])
+    line, kept = ax.lines
+    assert line.get_xdata().tolist() == [r["epoch"] for r in fitted.history_]
+    np.testing.assert_allclose(line.get_ydata(), [r["validation_nll"] for r in fitted.history_])
+    assert kept.get_xdata() == [fitted.best_epoch_] * 2
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels == [
+        "pretrain",
+        "discriminator",
+        "adversarial",
+        f"kept: epoch {fitted.best_epoch_}",
+    ]
     assert display.figure_ is ax.figure
+
+
+HISTORY = [
+    {"epoch": epoch, "phase": phase, key: value, "validation_nll": 3.0}
+    for epoch, phase, key, value in [
+        (0, "count", "seconds", 1.0),
+        (1, "pretrain", "generator_loss", 9.0),
+        (2, "pretrain", "generator_loss", 8.0),
+        (3, "pretrain", "generator_loss", 7.0),
+        (4, "discriminator", "discriminator_loss", 1.4),
+        (5, "adversarial", "generator_loss", 0.5),
+        (6, "adversarial", "generator_loss", 0.4),
+    ]
+]
+
+
+def test_a_loss_is_not_joined_across_phases_and_each_phase_is_shaded():
+    display = TrainingDisplay.from_histories([HISTORY], keys=["generator_loss"])
+    (ax,) = display.axes_
+    assert [line.get_xdata().tolist() for line in ax.lines] == [[1, 2, 3], [5, 6]]
+    shaded = {
+        p.get_label(): p.get_extents().transformed(ax.transData.inverted()) for p in ax.patches
+    }
+    spans = {name: (box.x0, box.x1) for name, box in shaded.items() if box.x1 > 0.5}
+    expected = {"pretrain": (0.5, 3.5), "discriminator": (3.5, 4.5), "adversarial": (4.5, 6.5)}
+    assert spans.keys() == expected.keys()
+    for name, span in expected.items():
+        assert spans[name] == pytest.approx(span)
+
+
+def test_what_has_no_curve_is_left_out_unless_it_is_asked_for():
+    display = TrainingDisplay.from_histories([HISTORY])
+    assert list(display.curves) == ["validation_nll", "generator_loss"]
+    assert display.epochs.tolist() == [0, 1, 2, 3, 4, 5, 6]
+    display = TrainingDisplay.from_histories([HISTORY], keys=["discriminator_loss"])
+    assert display.axes_[0].get_xlim() == (3.5, 4.5)
+    assert list(TrainingDisplay.from_histories([HISTORY[:2]]).curves) == [
+        "validation_nll",
+        "generator_loss",
+    ]
+
+
+def test_phases_are_shaded_only_where_the_fits_agree():
+    short = [HISTORY[0], HISTORY[1], *HISTORY[4:]]
+    display = TrainingDisplay.from_histories([HISTORY, short])
+    assert display.phases == ["count", "pretrain", "", "", "", "adversarial", "adversarial"]
 
 
 def test_several_fits_are_a_mean_and_a_band_from_lowest_to_highest():
@@ -35,9 +88,14 @@ def test_several_fits_are_a_mean_and_a_band_from_lowest_to_highest():
     assert {(x, y) for x, y in band} == {(1, 1), (1, 3), (2, 2), (3, 3), (3, 5)}
 
 
-def test_the_discriminators_loss_has_a_logarithmic_scale(fitted):
-    display = TrainingDisplay.from_estimator(fitted)
-    assert [ax.get_yscale() for ax in display.axes_] == ["log", "linear"]
+@pytest.mark.parametrize("last, scale", [(1.2, "linear"), (0.01, "log")])
+def test_the_discriminators_loss_has_a_logarithmic_scale_where_it_spans_a_decade(last, scale):
+    history = [{"discriminator_loss": value} for value in (1.4, 1.3, last)]
+    display = TrainingDisplay.from_histories([history])
+    assert [ax.get_yscale() for ax in display.axes_] == [scale]
+    display.figure_.canvas.draw()
+    ticks = [t for t in display.axes_[0].get_xticklabels() if t.get_text()]
+    assert all(float(t.get_text()) == int(float(t.get_text())) for t in ticks)
 
 
 def test_length_display_shows_the_share_of_every_length():
@@ -67,7 +125,8 @@ def test_discriminator_display_puts_the_optimum_beside_the_discriminator(fitted,
 
 def test_figures_are_drawn_into_given_axes(fitted):
     _, axes = plt.subplots(1, 3)
-    TrainingDisplay.from_estimator(fitted, axes=axes[:2])
+    keys = ["generator_loss", "discriminator_loss"]
+    TrainingDisplay.from_estimator(fitted, keys=keys, axes=axes[:2])
     LengthDisplay.from_samples(["a"], ["b"], ax=axes[2])
     assert all(ax.has_data() for ax in axes)
     assert len(plt.get_fignums()) == 1

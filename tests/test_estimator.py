@@ -10,8 +10,9 @@ import torch
 from conftest import tiny
 from enumeration import Bigram, NoStep
 from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV, cross_val_score
 
-from likelihood_gan import LikelihoodGAN, LSTMDiscriminator, SequenceDistribution
+from likelihood_gan import CharLSTM, LikelihoodGAN, LSTMDiscriminator, SequenceDistribution
 from likelihood_gan.callbacks import PrintSamples
 from likelihood_gan.models import ResidualLSTM
 from likelihood_gan.objectives import MLE, OBJECTIVES, ImportanceSampled
@@ -216,7 +217,77 @@ def test_warm_start_continues_from_the_weights_of_the_last_fit(names):
     before = gan.score(names)
     gan.set_params(warm_start=True, pretrain_epochs=1, pretrain_learning_rate=1e-6).fit(names)
     assert gan.score(names) == pytest.approx(before, abs=1e-3)
-    assert gan.n_iter_ == 2
+
+
+@pytest.mark.parametrize("generator", [CharLSTM, None])
+def test_a_warm_start_holds_the_same_sequences_out_and_continues_the_history(names, generator):
+    gan = tiny(generator=generator, warm_start=True, random_state=None).fit(names)
+    split, records, n = gan.split_, list(gan.history_), gan.n_iter_
+    more = [*names, "zara", "zeno", "zack"]
+    gan.set_params(vocabulary=None).fit(names)
+    for before, after in zip(split, gan.split_, strict=True):
+        np.testing.assert_array_equal(before, after)
+    assert gan.history_[: len(records)] == records
+    epochs = [r["epoch"] for r in gan.history_ if r["phase"] != "count"]
+    assert epochs == [*range(1, 2 * n + 1)]
+    assert gan.n_iter_ == 2 * n
+    assert {r.get("fit") for r in gan.history_[len(records) :]} == {2}
+    gan.fit(more)  # what is new is trained on
+    np.testing.assert_array_equal(gan.split_.keys, split.keys)
+    assert gan.history_[-1]["fit"] == 3
+
+
+def test_a_warm_start_on_other_data_holds_some_of_them_out(names):
+    gan = tiny(warm_start=True, vocabulary=set("".join(names))).fit(names[:30])
+    first = gan.held_out_
+    gan.fit(names[30:])
+    assert gan.held_out_ and not set(gan.held_out_) & set(first)
+    gan.fit(first + names[:2])  # of what was held out, all that is there
+    assert gan.held_out_ != first
+
+
+def test_a_warm_start_of_occurrences_holds_the_same_share_of_each_out(names):
+    weights = np.arange(1, len(names) + 1) ** 2.0
+    gan = tiny(warm_start=True, random_state=None).fit(names, sample_weight=weights)
+    split = gan.split_
+    assert 0 < len(split.keys) and (split.shares < 1).any()
+    gan.fit(names, sample_weight=weights)
+    np.testing.assert_array_equal(split.keys, gan.split_.keys)
+    np.testing.assert_allclose(split.shares, gan.split_.shares)
+
+
+@pytest.mark.parametrize("generator, rate", [(CharLSTM, 2.0), (None, 0.5)])
+def test_a_warm_start_is_never_worse_on_what_is_held_out_than_it_began(names, generator, rate):
+    gan = tiny(generator=generator, warm_start=True).fit(names)
+
+    def best():
+        record = next(r for r in gan.history_ if r["epoch"] == gan.best_epoch_)
+        return record["validation_nll"]
+
+    before, epoch = best(), gan.best_epoch_
+    gan.set_params(pretrain_learning_rate={1: rate}, adversarial_epochs=0, objective="mle").fit(
+        names
+    )
+    assert gan.best_epoch_ == epoch  # whatever was tried has made it worse
+    assert gan.history_[-1]["validation_nll"] > before
+    assert best() == before
+
+
+def test_a_warm_start_does_not_begin_with_the_full_step(names):
+    def steps(gan):
+        weights = [gan.generator_.output.weight.detach().clone()] if hasattr(gan, "n_iter_") else []
+
+        def watch(distribution, history):
+            weights.append(distribution.generator.output.weight.detach().clone())
+
+        gan.set_params(callbacks=[watch]).fit(names)
+        return [float((b - a).abs().mean()) for a, b in itertools.pairwise(weights)]
+
+    settings = dict(pretrain_epochs=8, early_stopping=False, objective="mle")
+    gan = tiny(**settings, adversarial_epochs=0, warm_start=True)
+    cold, warm = steps(gan), steps(gan)
+    assert warm[0] < 0.6 * cold[0]
+    assert warm[-1] < 0.1 * warm[0]
 
 
 # Learning rates
@@ -311,8 +382,9 @@ def test_every_callback_is_asked_although_one_has_stopped_the_fit(names):
 
 def test_verbose_prints_a_line_per_epoch(names, capsys):
     tiny(verbose=2).fit(names)
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[1] for line in lines] == ["2", "4"]
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first == "50 distinct sequences to train on, 6 held out, epoch 0 of 5"
+    assert [line.split()[1:4] for line in lines] == [[n, "of", "5"] for n in "245"]
     assert "held-out nats" in lines[0]
 
 
@@ -330,37 +402,77 @@ def test_watching_does_not_change_the_fit(names, fitted):
 # When a fit is cut short
 
 
-def interrupt_at(epoch):
+def raise_at(epoch, error):
     def callback(distribution, history):
         if len(history) == epoch:
-            raise KeyboardInterrupt
+            raise error
 
     return callback
 
 
-def test_ctrl_c_leaves_a_usable_model_and_warns(names):
-    gan = tiny(callbacks=[interrupt_at(2)])
-    with pytest.warns(UserWarning, match="interrupted after 2 epochs; .* model of epoch 2"):
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, ValueError, SystemExit])
+def test_whatever_ends_a_fit_leaves_the_best_epoch_and_is_raised_with_a_note(names, error):
+    gan = tiny(callbacks=[raise_at(2, error)])
+    expected = "fit ended after 2 of 5 epochs; the estimator holds the model of epoch 2, .* nats$"
+    with pytest.raises(error, match=expected):
         gan.fit(names)
-    assert gan.n_iter_ == 2
-    assert len(gan.sample(3, random_state=0)) == 3
+    assert gan.n_iter_ == gan.best_epoch_ == len(gan.history_) == 2
+    kept = tiny(callbacks=[lambda distribution, history: len(history) == 2]).fit(names)
+    np.testing.assert_array_equal(gan.score_samples(names), kept.score_samples(names))
+    assert not gan.generator_.training
 
 
-def test_ctrl_c_in_the_first_epoch_leaves_a_usable_model(names):
+def test_an_error_of_a_plug_in_leaves_the_best_epoch(names):
+    calls = []
+
+    def objective(batch):
+        calls.append(batch)
+        if len(calls) == 1:  # it is tried out before training
+            return batch.real.log_prob.mean()
+        raise RuntimeError("no more")
+
+    gan = tiny(objective=objective)
+    with pytest.raises(RuntimeError, match="no more\n.* after 3 of 5 epochs; .* of epoch 3"):
+        gan.fit(names)
+    assert math.isfinite(gan.score(names))
+
+
+def test_ctrl_c_in_the_first_epoch_leaves_the_estimator_as_it_was(names):
     class Interrupting(Bigram):
         calls = 0
 
         def step(self, tokens, state):
             type(self).calls += 1
             if type(self).calls > 15:
-                type(self).calls = -(10**9)
                 raise KeyboardInterrupt
             return super().step(tokens, state)
 
+    gan = tiny().fit(names)
+    before = gan.score_samples(names)
+    with pytest.raises(KeyboardInterrupt, match="after 0 of 5 epochs; the estimator is unchanged"):
+        gan.set_params(generator=Interrupting, generator_params=None).fit(names)
+    np.testing.assert_array_equal(gan.score_samples(names), before)
+    Interrupting.calls = 0
     gan = tiny(generator=Interrupting, generator_params=None)
-    with pytest.warns(UserWarning, match="interrupted after 0 epochs"):
+    with pytest.raises(KeyboardInterrupt):
         gan.fit(names)
-    assert len(gan.sample(3, random_state=0)) == 3
+    with pytest.raises(NotFittedError):
+        gan.sample(3)
+
+
+def test_ctrl_c_ends_a_cross_validation_and_a_grid_search(names):
+    asked = []
+
+    def callback(distribution, history):
+        asked.append(len(history))
+        raise KeyboardInterrupt
+
+    gan = tiny(callbacks=[callback], vocabulary=set("".join(names)))
+    with pytest.raises(KeyboardInterrupt):
+        cross_val_score(gan, names, cv=3)
+    with pytest.raises(KeyboardInterrupt):
+        GridSearchCV(gan, {"batch_size": [8, 16]}, cv=3).fit(names)
+    assert asked == [1, 1]
 
 
 def exploding(after):

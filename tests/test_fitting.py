@@ -6,8 +6,9 @@ from enumeration import Bigram, seeded
 
 from likelihood_gan import LSTMDiscriminator
 from likelihood_gan.corpus import Corpus, Data
-from likelihood_gan.fitting import Phase, fit_modules
+from likelihood_gan.fitting import fit_modules
 from likelihood_gan.objectives import MLE
+from likelihood_gan.phases import Phase
 
 CORPUS = Corpus(torch.tensor([[1, 0], [2, 0]]), torch.tensor([3.0, 1.0]))
 

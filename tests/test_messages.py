@@ -79,6 +79,11 @@ def judged_by(discriminator):
     return {"discriminator": discriminator, "discriminator_params": None}
 
 
+def at_once(objective):
+    """No epoch is finished before the objective is asked."""
+    return {"objective": objective, "pretrain_epochs": 0, "discriminator_pretrain_epochs": 0}
+
+
 def pairs(n_tokens):
     return nn.Embedding(n_tokens, 2)
 
@@ -104,7 +109,7 @@ FITS = [
     ({"objective": "importence"}, ValueError, "'importence'", "did you mean 'importance'"),
     ({"objective": "MLE"}, ValueError, "'MLE'", "did you mean 'mle'"),
     ({"objective": ImportanceSampled}, TypeError, "objective must be", "must be instantiated"),
-    ({"objective": BalanceHeuristic("jensen")}, ValueError, "divergence must be one of", "jensen"),
+    (at_once(BalanceHeuristic("jensen")), ValueError, "divergence must be one of", "jensen"),
     ({"objective": 3}, TypeError, "objective must be a name or a callable", "3"),
     ({"precision": "fp8"}, ValueError, "precision must be 'float32' or 'bf16', got 'fp8'"),
     (
@@ -374,8 +379,12 @@ CALLS = [
         "fit the estimator",
     ),
     (
+        lambda: TrainingDisplay.from_histories([[{"a": 1}]], keys=["b"]),
+        *(ValueError, "columns of the history ['a'], got 'b'"),
+    ),
+    (
         lambda: TrainingDisplay.from_histories([[{"a": 1}]]),
-        *(ValueError, "columns of the history ['a'], got 'discriminator_loss'"),
+        *(ValueError, "none of validation_nll, generator_loss, discriminator_loss, only ['a']"),
     ),
     (lambda: LengthDisplay.from_samples([], ["a"]), ValueError, "generated is empty"),
     (no_figure, ValueError, "axes must hold 1 matplotlib axes, got 2"),

@@ -220,7 +220,7 @@ def test_by_default_a_gan_is_fitted_whose_seed_is_that_of_the_refinement(monkeyp
     monkeypatch.setattr(
         likelihood_gan.refined,
         "LikelihoodGAN",
-        lambda random_state: tiny(random_state=random_state),
+        lambda random_state, verbose: tiny(random_state=random_state, verbose=verbose),
     )
     first, again, other = (
         small(None, n_samples=50, random_state=seed).fit(NAMES).estimator_.score_samples(NAMES)

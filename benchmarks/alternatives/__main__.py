@@ -28,7 +28,7 @@ def cost(gan, sequences, batch_size, repeats):
     models = training._Models(generator, discriminator, rng, "float32")
 
     def learn(module, loss):
-        adam = training._adam(module)
+        adam = training.Memory().adam("module", module)
 
         def step():
             batch = training._make_batch(index, corpus, models, check=False)

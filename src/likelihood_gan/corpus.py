@@ -136,6 +136,43 @@ class Data(NamedTuple):
         return cls(both, part(training), part(held_out) if held_out.any() else None)
 
 
+class Split(NamedTuple):
+    """What a fit has held out, by the hashes of the rows: so that the next one can hold it out again.
+
+    Attributes
+    ----------
+    keys : ndarray of int64, (n,)
+        Hashes, sorted.
+    shares : ndarray of float64, (n,)
+        The share of each row's weight that was held out; 1 if none of it was trained on.
+    """
+
+    keys: NDArray[np.int64]
+    shares: NDArray[np.float64]
+
+    @classmethod
+    def of(
+        cls, tokens: Tensor, weights: NDArray[np.float64], held_out: NDArray[np.float64]
+    ) -> "Split":
+        """Remember which weights of distinct rows are held out."""
+        held = held_out > 0
+        keys = hash_rows(tokens[torch.from_numpy(held)]).numpy()
+        order = keys.argsort()
+        return cls(keys[order], (held_out[held] / weights[held])[order])
+
+    def again(self, tokens: Tensor, weights: NDArray[np.float64]) -> NDArray[np.float64] | None:
+        """Return the weights of distinct rows that are held out again, (n,): of what is new nothing.
+
+        None if there is nothing to hold out, or would be nothing to train on.
+        """
+        keys = hash_rows(tokens).numpy()
+        place = np.searchsorted(self.keys, keys).clip(max=len(self.keys) - 1)
+        held_out = np.where(self.keys[place] == keys, self.shares[place] * weights, 0.0)
+        if not held_out.any() or (held_out >= weights).all():
+            return None
+        return held_out
+
+
 def hold_out(
     weights: NDArray[np.float64], fraction: float, random_state: np.random.RandomState
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

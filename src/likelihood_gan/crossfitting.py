@@ -18,6 +18,7 @@ from sklearn.utils.validation import has_fit_parameter
 
 from likelihood_gan.calibration import Array, logit
 from likelihood_gan.ngrams import NGramHasher, symbol_name
+from likelihood_gan.progress import counting
 
 N_FOLDS = 5
 """Classifiers that share the work."""
@@ -120,7 +121,15 @@ def cross_fit(
         X, unseen = (_take(lessons.sequences, rows) for rows in (learned, judged))
         return fit(front, last, strengths, X, y, weights, unseen)
 
-    results = joblib.Parallel(n_jobs)(job(k) for k in range(N_FOLDS))
+    jobs = (job(k) for k in range(N_FOLDS))
+    with counting(N_FOLDS, "fitting classifiers") as add:
+        if add is None:
+            results = joblib.Parallel(n_jobs)(jobs)
+        else:  # not always: some backends cannot give one result after the other
+            results = []
+            for result in joblib.Parallel(n_jobs, return_as="generator")(jobs):
+                results.append(result)
+                add(1)
     found = {}
     for C, *of_folds in zip(strengths, *results, strict=True):
         logits = np.full(len(fold), np.nan)

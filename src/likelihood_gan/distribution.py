@@ -6,7 +6,7 @@ How a generator is trained is left to `estimator`; what all distributions have i
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sized
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from torch import Tensor
 from likelihood_gan import estimates, persistence, prefix_tree, search
 from likelihood_gan.devices import device_of, limited_threads, on_cpu, torch_rng
 from likelihood_gan.estimates import Divergence, Probability
+from likelihood_gan.progress import counted
 from likelihood_gan.protocols import END, Generator, call_with_rng, checked_sample, has_step
 from likelihood_gan.rejection import Conditions, Predicate
 from likelihood_gan.rules import FLAG, check, integer, random_source
@@ -623,7 +624,8 @@ def evaluate(
             "made without; fit with handle_unknown='token'"
         )
     results = []
-    for sequences in check_chunks(X):
+    n = len(X) if isinstance(X, Sized) else None
+    for sequences in counted(check_chunks(X), n, "scoring sequences"):
         check_one_type(sequences, vocabulary.text, "X", like="the data of fit")
         tokens = vocabulary.encode_rows(sequences)
         known = (tokens != UNKNOWN).all(1)

@@ -5,7 +5,6 @@ to tokens and modules is left to the other files, the use of what was fitted to 
 """
 
 import functools
-import os
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
@@ -13,21 +12,25 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor, nn
+from torch import Tensor
 
 from likelihood_gan import persistence
-from likelihood_gan.callbacks import Callback, PrintEpoch
-from likelihood_gan.corpus import Data, hold_out
-from likelihood_gan.devices import limited_threads, on_cpu, resolve_device, torch_rng
+from likelihood_gan.callbacks import Callback, attach
+from likelihood_gan.checkpoint import Frame, Resumable, Saved
+from likelihood_gan.corpus import Data, Split, hold_out
+from likelihood_gan.devices import limited_threads, resolve_device, torch_rng
 from likelihood_gan.distribution import SequenceDistribution, SequenceEstimator, evaluate
-from likelihood_gan.fitting import PHASES, fit_modules, make_phases, report
+from likelihood_gan.fitting import fit_modules
 from likelihood_gan.models import LSTMDiscriminator, ResidualLSTM
 from likelihood_gan.objectives import Objective, is_adversarial
 from likelihood_gan.parameters import check_parameters
+from likelihood_gan.phases import PHASES, make_phases
 from likelihood_gan.plugins import ModuleParameters, try_out
-from likelihood_gan.protocols import GeneratorModule, has_count, has_parameters
+from likelihood_gan.progress import watched
+from likelihood_gan.protocols import GeneratorModule, has_count
 from likelihood_gan.rows import count_distinct, repeat_themselves
 from likelihood_gan.rules import FLAG, check, random_source
+from likelihood_gan.runs import report
 from likelihood_gan.schedules import Schedule
 from likelihood_gan.scoring import posterior_logits
 from likelihood_gan.splitting import TokenPattern, check_covered
@@ -40,9 +43,11 @@ from likelihood_gan.validation import (
 )
 from likelihood_gan.vocabulary import Vocabulary, is_text, sort_symbols
 
+persistence.bundled(Split)
+
 
 @persistence.bundled
-class LikelihoodGAN(ModuleParameters, SequenceEstimator):
+class LikelihoodGAN(ModuleParameters, Resumable, SequenceEstimator):
     """Adversarially trained distribution over discrete sequences with an exact likelihood.
 
     The generator is any autoregressive model that gives the log-probability of a sequence and
@@ -117,15 +122,19 @@ class LikelihoodGAN(ModuleParameters, SequenceEstimator):
     n_iter_no_change : int, default=10
         Epochs without progress that end a phase.
     warm_start : bool, default=False
-        Start from the weights of the previous fit instead of fresh ones.
+        Continue the previous fit: with its weights, its symbols and its history. What was held out is
+        held out again, as far as it is in the data, and the epochs are numbered on. A number as
+        `pretrain_learning_rate` begins at three tenths of itself.
     callbacks : sequence of callables or None, default=None
         Each is called as ``callback(distribution, history)`` after an epoch, with the distribution
-        as it is and the records so far; a true result stops the fit. See `likelihood_gan.callbacks`.
+        as it is and the records so far; a true result stops the fit, and what it raises ends it as
+        Ctrl-C does. See `likelihood_gan.callbacks`.
     device : str, torch.device or None, default=None
         Where to compute; None is PyTorch's default. A device that is missing, or that cannot compute
         in float64, falls back to the CPU with a warning.
     verbose : int or bool, default=0
-        Print a line every `verbose` epochs.
+        0 is silent. Otherwise a progress bar on a terminal or in a notebook, and elsewhere a line
+        every `verbose` epochs. Long `sample` and `score_samples` show theirs, too. It is not saved.
     random_state : int, RandomState or None, default=None
         Seed of the weights, the held-out part, the batches and the samples of a fit.
 
@@ -144,13 +153,15 @@ class LikelihoodGAN(ModuleParameters, SequenceEstimator):
     history_ : list of dict
         One record per epoch: losses, effective sample size, held-out nats, seconds.
     n_iter_ : int
-        Number of epochs run.
+        Number of epochs run, those of the fits that a warm start continues included.
     best_epoch_ : int
         The epoch whose weights were kept, as the records name it; 0 is what was counted.
     held_out_ : list
         The sequences that early stopping held out, for what is fitted on top, such as `Refined`. It
         is empty if occurrences were held out, and if the generator counts: in the end it has
         counted them, too.
+    split_ : Split or None
+        The same by hashes, for the next warm start; None if nothing was held out.
 
     References
     ----------
@@ -245,74 +256,92 @@ class LikelihoodGAN(ModuleParameters, SequenceEstimator):
         Raises
         ------
         TypeError, ValueError
-            If a parameter, the data or a plug-in is not as promised; the estimator is unchanged.
+            If a parameter, the data or a plug-in is not as promised.
         FloatingPointError
             If training diverged: to NaN, or to a model that finds the data much less likely than
-            random symbols. The estimator then holds the last good epoch, if there was one.
+            random symbols.
+        BaseException
+            Ctrl-C, and whatever a callback or a plug-in raises. In all these cases the estimator holds
+            the best epoch so far, if a good one was finished, without having counted what was held
+            out; a note of the exception says so. Else it is unchanged.
 
         Warns
         -----
         PoorFitWarning
             If an n-gram model, or the frequencies of the data, explain the held-out data better.
             Where nothing is held out, if random symbols explain the data better.
+
+        See Also
+        --------
+        resume : Go on with a fit from its checkpoint.
         """
+        return self._fit(X, sample_weight, y=y)
+
+    def _fit(
+        self,
+        X: Sequences,
+        sample_weight: ArrayLike | None,
+        saved: Saved | None = None,
+        y: Any = None,
+    ) -> Self:
+        """Fit, from a checkpoint on if there is one."""
         objective = check_parameters(self)
         sequences, weights = check_weighed(X, sample_weight, y)
-        vocabulary = self._make_vocabulary(sequences)
+        vocabulary = saved.frame.vocabulary if saved else self._make_vocabulary(sequences)
         tokens = vocabulary.encode_rows(sequences)
         first, shares = count_distinct(tokens, weights)
         max_len = check_longest(tokens.shape[1] - 1, self.max_len)
 
+        rows = tokens[first]
+
         random_state = random_source(self.random_state)
         device = resolve_device(self.device)
-        fraction = self.validation_fraction if self.early_stopping else 0.0
-        training, held_out = hold_out(shares, fraction, random_state)
-        data = Data.of(tokens[first], training, held_out, device)
+        if saved is None:
+            held_out = self._hold_out(rows, shares, random_state)
+        else:
+            saved.check(rows, shares)
+            held_out = saved.frame.held_out
+        data = Data.of(rows, shares - held_out, held_out, device)
         # Weights are drawn on the CPU, so that the device makes no difference to them.
-        make = functools.partial(
-            self._make_module,
-            n_tokens=vocabulary.n_tokens,
-            rng=torch_rng(random_state, torch.device("cpu")),
-            device=device,
-        )
-        generator = make("generator")
-        given = isinstance(self.generator, nn.Module) or self._fitted("distribution_") is not None
-        if self.pretrain_epochs + self.adversarial_epochs == 0 and not given | has_count(generator):
-            raise ValueError(
-                "pretrain_epochs and adversarial_epochs are both 0: nothing would be trained; pass a "
-                "trained module as generator, or train"
-            )
-        judging = is_adversarial(objective) and has_parameters(generator)
-        discriminator = make("discriminator") if judging else None
+        rng = torch_rng(random_state, torch.device("cpu"))
+        modules = self._make_modules(is_adversarial(objective), vocabulary.n_tokens, rng, device)
         rng = torch_rng(random_state, device)
-        with limited_threads(generator, discriminator):
-            try_out(generator, discriminator, data.training, vocabulary.n_tokens, objective, rng)
-            distribution = SequenceDistribution(generator, vocabulary, max_len)
-            watching: list[Callback] = list(self.callbacks or [])
-            if self.verbose:
-                watching.insert(0, PrintEpoch(self.verbose))
+        frame = saved.frame if saved else Frame.of(self, vocabulary, rows, shares, held_out)
+        with limited_threads(*modules):
+            try_out(*modules, data.training, vocabulary.n_tokens, objective, rng)
+            distribution = SequenceDistribution(modules[0], vocabulary, max_len)
+            watchers, savers = attach(self.callbacks or [], distribution, frame)
+            history = self._fitted("history_") or []
             run = fit_modules(
-                generator,
-                discriminator,
+                *modules,
                 data,
-                make_phases(objective, **{name: getattr(self, name) for name in PHASES}),
+                make_phases(
+                    objective,
+                    **{name: getattr(self, name) for name in PHASES},
+                    warm=saved.is_warm if saved else bool(history),
+                ),
+                watchers=watchers,
+                savers=savers,
+                state=saved.state if saved else None,
+                history=history,
+                best_epoch=self._fitted("best_epoch_") or 0,
                 n_tokens=vocabulary.n_tokens,
                 patience=self.n_iter_no_change,
                 batch_size=int(self.batch_size),
                 discriminator_learning_rate=self.discriminator_learning_rate,
                 precision=self.precision,
-                watchers=[functools.partial(callback, distribution) for callback in watching],
+                verbose=self.verbose,
                 rng=rng,
             )
         if run.fitted:
-            self.distribution_ = distribution
-            self.discriminator_ = discriminator
-            self.history_ = run.history
-            self.n_iter_ = run.n_epochs
+            self.distribution_, self.discriminator_ = distribution, modules[1]
+            self.history_, self.n_iter_ = run.history, run.n_epochs
             self.best_epoch_ = run.best_epoch
-            new_ones = not has_count(generator) and not repeat_themselves(shares)
+            self.split_ = Split.of(rows, shares, held_out) if held_out.any() else None
+            unseen = not run.counted_all or not has_count(modules[0])
+            new_ones = unseen and not repeat_themselves(shares)
             self.held_out_ = [sequences[i] for i in first[held_out > 0]] if new_ones else []
-            for module in (generator, discriminator):
+            for module in modules:
                 if module is not None:
                     module.eval()
         report(run)
@@ -342,7 +371,8 @@ class LikelihoodGAN(ModuleParameters, SequenceEstimator):
         -inf where a symbol is unknown and ``handle_unknown="neg_inf"``.
         """
         check_is_fitted(self)
-        return self.distribution_.score_samples(X, handle_unknown=self.handle_unknown)
+        with watched(self.verbose):
+            return self.distribution_.score_samples(X, handle_unknown=self.handle_unknown)
 
     def discriminate(self, X: Sequences, *, random: bool = True) -> NDArray[np.float64]:
         """Probability that each sequence is real, and neither generated nor random: (n,), float64.
@@ -388,11 +418,13 @@ class LikelihoodGAN(ModuleParameters, SequenceEstimator):
 
     def _draw(self, *arguments: Any) -> list[Any]:
         check_is_fitted(self)
-        return self.distribution_._draw(*arguments)
+        with watched(self.verbose):
+            return self.distribution_._draw(*arguments)
 
     def _draw_counts(self, *arguments: Any) -> tuple[list[Any], NDArray[np.int64]]:
         check_is_fitted(self)
-        return self.distribution_._draw_counts(*arguments)
+        with watched(self.verbose):
+            return self.distribution_._draw_counts(*arguments)
 
     @functools.wraps(SequenceDistribution.most_probable)
     def most_probable(  # noqa: D102
@@ -401,32 +433,22 @@ class LikelihoodGAN(ModuleParameters, SequenceEstimator):
         check_is_fitted(self)
         return self.distribution_.most_probable(*arguments, **options)
 
-    @classmethod
-    def load(cls, path: str | os.PathLike[str], **parameters: Any) -> Self:  # noqa: D102
-        estimator = super().load(path, **parameters)
-        estimator._move()
-        return estimator
-
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "distribution_")
 
-    def __getstate__(self) -> dict[str, Any]:
-        # CPU copies: a pickle with CUDA tensors cannot be opened on a machine without CUDA
-        return {key: on_cpu(value) for key, value in super().__getstate__().items()}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        self._move()
-
-    def _move(self) -> None:
-        """Put what was read on the CPU where it is to be computed."""
-        if hasattr(self, "distribution_"):
-            device = resolve_device(self.device)
-            for module in (self.distribution_.generator, self.discriminator_):
-                if isinstance(module, nn.Module):
-                    module.to(device)
-
     # Parameters to objects
+
+    def _hold_out(
+        self, rows: Tensor, shares: NDArray[np.float64], random_state: np.random.RandomState
+    ) -> NDArray[np.float64]:
+        """Return the weights of distinct rows that are held out: as in the fit that is continued."""
+        if not self.early_stopping:
+            return np.zeros_like(shares)
+        before = self._fitted("split_")
+        again = None if before is None else before.again(rows, shares)
+        return (
+            hold_out(shares, self.validation_fraction, random_state)[1] if again is None else again
+        )
 
     def _make_vocabulary(self, sequences: list[Sequence[Hashable]]) -> Vocabulary:
         text = is_text(sequences)

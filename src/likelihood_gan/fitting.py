@@ -1,254 +1,278 @@
-"""One fit from fresh modules to the epoch that is kept: phases, early stopping, interruption.
+"""One fit from modules to the epoch that is kept: early stopping, interruption, going on.
 
 The loop itself is `training.train`, one call per phase; what a user passes and gets is left to
 the estimator.
 """
 
-import numbers
+import copy
+import functools
 import time
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import islice
-from typing import Any
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from likelihood_gan.controls import Diverged, PoorFitWarning, check_progress, nats, poor_fit
+from likelihood_gan.controls import check_progress, nats, poor_fit
 from likelihood_gan.corpus import Corpus, Data
-from likelihood_gan.objectives import MLE, Objective, is_adversarial
+from likelihood_gan.phases import Phase
+from likelihood_gan.progress import Epochs
 from likelihood_gan.protocols import (
-    CountingGenerator,
     Generator,
     GeneratorModule,
     has_count,
     has_parameters,
 )
-from likelihood_gan.schedules import Cosine, Schedule
+from likelihood_gan.runs import Run
 from likelihood_gan.scoring import log_probs
-from likelihood_gan.training import Record, train
+from likelihood_gan.snapshots import Snapshot, all_of, fill, part
+from likelihood_gan.training import Memory, Record, train
+
+Watcher = Callable[[list[Record]], bool | None]
+"""Is called with the history after every epoch; a true result ends the fit."""
+Saver = Callable[["Fit"], None]
+"""Is called with the fit before the first epoch and after every one."""
+_SAVED = ("history", "n_before", "before", "best_epoch", "best", "phase", "waited", "stopped")
 
 
-@dataclass(frozen=True)
-class Phase:
-    """Some epochs with one objective; None trains the discriminator alone."""
+class State(NamedTuple):
+    """All that the epochs of a fit change: what is JSON, and tensors. It holds until the next one."""
 
-    name: str
-    objective: Objective | None
-    epochs: int
-    learning_rate: Schedule
-
-    @property
-    def may_end(self) -> bool:
-        """Whether it ends without progress: a rate that still has to fall would bring some."""
-        return self.objective is not None and not isinstance(self.learning_rate, Cosine)
-
-    @property
-    def user_rate(self) -> object:
-        """The learning rate as it was given."""
-        return getattr(self.learning_rate, "rate", self.learning_rate)
+    numbers: dict[str, Any]
+    tensors: dict[str, Tensor]
 
 
-@dataclass
-class Run:
-    """What came of a fit, also of one that was cut short.
+class Fit:
+    """Modules that are trained in place, and where that stands between two epochs.
 
-    Attributes
+    A generator that counts does so first, which is epoch 0, and once more in the end, then all data.
+    Without parameters, that is all. If data are held out, the best epoch is the one of the lowest
+    held-out negative log-likelihood; a phase ends after `patience` epochs without progress, unless its
+    rate falls along a cosine, and the next starts from the best weights.
+
+    Parameters
     ----------
-    history : list of dict
-        One record per epoch: those of `training.train`, with `epoch` (from 1), `phase` and, if
-        some data was held out, `validation_nll` (nats per sequence).
-    best_epoch : int
-        The epoch whose weights are kept; 0 if none was finished.
-    stopped_by : exception or None
-        KeyboardInterrupt or FloatingPointError if that ended the fit.
-    poor : str or None
-        The control that explains the held-out data better, if there is one.
+    generator, discriminator : module
+        The second may be None.
+    data : Data
+        What is trained on, and what is held out.
+    phases : sequence of Phase
+        What is done.
+    patience : int
+        Epochs without progress.
+    rng : torch.Generator
+        Source of all randomness.
+    n_tokens : int
+        Number of symbols, END included.
+    history, best_epoch
+        The records of a fit that this one continues, and the epoch whose weights it begins with.
+    **settings
+        Those of `training.train`.
     """
 
-    history: list[Record] = field(default_factory=list)
-    best_epoch: int = 0
-    stopped_by: BaseException | None = None
-    poor: str | None = None
+    def __init__(
+        self,
+        generator: GeneratorModule,
+        discriminator: nn.Module | None,
+        data: Data,
+        phases: Sequence[Phase],
+        *,
+        patience: int,
+        rng: torch.Generator,
+        n_tokens: int,
+        history: Sequence[Record] = (),
+        best_epoch: int = 0,
+        **settings: Any,
+    ):
+        self.generator, self.data, self.n_tokens = generator, data, n_tokens
+        self.phases = phases if has_parameters(generator) else ()
+        self.patience, self.rng = patience, rng
+        self.settings = {"discriminator": discriminator, "rng": rng, **settings}
+        pair: dict[str, Any] = {"generator": generator, "discriminator": discriminator}
+        self.modules = {name: m for name, m in pair.items() if isinstance(m, nn.Module)}
+        self.run, self.memory = Run(list(history), len(history), best_epoch=best_epoch), Memory()
+        self._look_ahead()
+
+    def begin(self) -> None:
+        """Count, if the generator does, and see what the weights are worth before any epoch."""
+        run, counts = self.run, has_count(self.generator)
+        if counts:
+            started = time.perf_counter()
+            self._count(self.data.training)
+            seconds = time.perf_counter() - started
+            run.add({"epoch": run.n_epochs, "phase": "count", "seconds": seconds})
+        if self.data.held_out is not None and run.history:
+            run.best = _nll(self.generator, self.data.held_out, self.rng)
+            if counts:
+                run.history[-1]["validation_nll"] = run.best
+        run.before = nats(self.generator, self.data.training)
+        self.kept = Snapshot(self.modules, run.best_epoch)
+        self._look_ahead()
 
     @property
-    def fitted(self) -> bool:
-        """Whether there is something to keep."""
-        if isinstance(self.stopped_by, Diverged):
-            return self.best_epoch == 0  # what was counted
-        return bool(self.history) or not isinstance(self.stopped_by, FloatingPointError)
+    def epoch(self) -> int:
+        """How many epochs of this fit are finished."""
+        before = self.run.history[: self.run.n_before]
+        return self.run.n_epochs - (before[-1]["epoch"] if before else 0)
 
     @property
-    def n_epochs(self) -> int:
-        """Number of epochs that were finished."""
-        return int(self.history[-1]["epoch"]) if self.history else 0
+    def is_over(self) -> bool:
+        """Whether there is nothing left to train."""
+        return self.run.n_epochs == self.run.most
 
+    def state(self) -> State:
+        """Return what `restore` needs to go on to the same bits."""
+        numbers = {name: getattr(self.run, name) for name in _SAVED}
+        tensors = {"rng": self.rng.get_state()}
+        for name, module in self.modules.items():
+            tensors |= {f"{name}.{key}": value for key, value in all_of(module)}
+            best = self.kept.states[name]
+            tensors |= {f"best.{name}.{key}": value for key, value in best.items()}
+        tensors |= {f"moments.{key}": value for key, value in self.memory.moments().items()}
+        return State(numbers | {"epochs": self.memory.epochs}, tensors)
 
-PHASES = (
-    "pretrain_epochs",
-    "discriminator_pretrain_epochs",
-    "adversarial_epochs",
-    "pretrain_learning_rate",
-    "adversarial_learning_rate",
-)
-"""The parameters of `make_phases`."""
+    def restore(self, state: State) -> None:
+        """Go back to a state, instead of `begin`.
 
+        Raises
+        ------
+        ValueError
+            If a module is not the one whose state it is.
+        """
+        if has_count(self.generator):  # for what it keeps beside its buffers
+            self._count(self.data.training)
+        for name, module in self.modules.items():
+            fill(name, dict(all_of(module)), part(state.tensors, name))
+        self.kept = Snapshot(self.modules, state.numbers["best_epoch"])
+        for name, best in self.kept.states.items():
+            fill(name, best, part(state.tensors, f"best.{name}"))
+        self.rng.set_state(state.tensors["rng"])
+        numbers = dict(state.numbers)
+        self.memory = Memory(numbers.pop("epochs"), part(state.tensors, "moments"))
+        vars(self.run).update(numbers)
+        self._look_ahead()
 
-def make_phases(
-    objective: Objective,
-    pretrain_epochs: int,
-    discriminator_pretrain_epochs: int,
-    adversarial_epochs: int,
-    pretrain_learning_rate: Schedule,
-    adversarial_learning_rate: Schedule,
-) -> list[Phase]:
-    """List the phases of a fit: maximum likelihood, the discriminator alone, then `objective`.
+    def go_on(
+        self, watchers: Sequence[Watcher], savers: Sequence[Saver], bar: Epochs | None
+    ) -> None:
+        """Run the phases, or what is left of them; leave the weights of the best epoch."""
+        run = self.run
+        while run.phase < len(self.phases):
+            phase = self.phases[run.phase]
+            records = train(
+                self.generator,
+                self.data.training,
+                phase.objective,
+                learning_rate=phase.learning_rate,
+                memory=self.memory,
+                watch=functools.partial(bar.step, phase.name) if bar else None,
+                **self.settings,
+            )
+            while not self._phase_is_over():
+                self._end_epoch({"phase": phase.name, **next(records)}, watchers)
+                if bar:
+                    bar.epoch(run.history[-1], run.most)
+                for save in savers:
+                    save(self)
+            check_progress(
+                run.history[run.n_before :],
+                self.data.training,
+                self.n_tokens,
+                run.before,
+                phase.given or phase.learning_rate,
+            )
+            self.kept.restore()
+            if run.stopped:
+                break
+            run.phase, run.waited, self.memory = run.phase + 1, 0, Memory()
+        run.poor = poor_fit(self.generator, self.data.training, self.data.held_out, self.n_tokens)
 
-    A number as `pretrain_learning_rate` falls to 0 along a cosine.
-    """
-    judging = discriminator_pretrain_epochs if is_adversarial(objective) else 0
-    if isinstance(pretrain_learning_rate, numbers.Real):
-        pretrain_learning_rate = Cosine(float(pretrain_learning_rate), max(pretrain_epochs, 1))
-    return [
-        Phase("pretrain", MLE(), pretrain_epochs, pretrain_learning_rate),
-        Phase("discriminator", None, judging, 0.0),
-        Phase("adversarial", objective, adversarial_epochs, adversarial_learning_rate),
-    ]
+    def end(self) -> None:
+        """Count what was held out, too, or nothing anew if that fails."""
+        generator: Any = self.generator
+        if self.data.held_out is None or not has_count(generator):
+            return
+        before = copy.deepcopy(generator)
+        try:
+            self._count(self.data.everything)
+        except BaseException:
+            vars(generator).clear()
+            vars(generator).update(vars(before))
+            raise
+
+    def left(self) -> str:
+        """Say what there is to do."""
+        held_out = 0 if self.data.held_out is None else len(self.data.held_out.tokens)
+        rows = f"{len(self.data.training.tokens):,} distinct sequences"
+        return f"{rows} to train on, {held_out:,} held out, epoch {self.run.n_epochs} of {self.run.most}"
+
+    def _end_epoch(self, record: Record, watchers: Sequence[Watcher]) -> None:
+        run, held_out = self.run, self.data.held_out
+        record = {"epoch": run.n_epochs + 1, **record}
+        if held_out is not None:
+            record["validation_nll"] = _nll(self.generator, held_out, self.rng)
+        nll: float = record.get("validation_nll", run.best)
+        run.add(record)
+        run.waited = 0 if nll < run.best else run.waited + 1
+        if nll <= run.best:  # equal while the discriminator alone is trained: keep that too
+            self.kept.take(record["epoch"])
+            run.best, run.best_epoch = nll, record["epoch"]
+        votes = [watch(run.history) for watch in watchers]
+        run.stopped = any(votes)
+        self._look_ahead()
+
+    def _phase_is_over(self) -> bool:
+        run, phase = self.run, self.phases[self.run.phase]
+        in_vain = self.data.held_out is not None and run.waited >= self.patience
+        return run.stopped or self.memory.epochs >= phase.epochs or (phase.may_end and in_vain)
+
+    def _look_ahead(self) -> None:
+        run = self.run
+        left = sum(phase.epochs for phase in self.phases[run.phase + 1 :])
+        if run.phase < len(self.phases) and not self._phase_is_over():
+            left += self.phases[run.phase].epochs - self.memory.epochs
+        run.most = run.n_epochs + (0 if run.stopped else left)
+
+    def _count(self, corpus: Corpus) -> None:
+        generator: Any = self.generator
+        generator.count(corpus.tokens, corpus.weights)
 
 
 def fit_modules(
     generator: GeneratorModule,
     discriminator: nn.Module | None,
     data: Data,
-    phases: Iterable[Phase],
+    phases: Sequence[Phase],
     *,
-    n_tokens: int,
-    patience: int,
-    batch_size: int,
-    discriminator_learning_rate: Schedule,
-    watchers: Sequence[Callable[[list[Record]], bool | None]],
-    rng: torch.Generator,
-    precision: str = "float32",
+    watchers: Sequence[Watcher] = (),
+    savers: Sequence[Saver] = (),
+    state: State | None = None,
+    verbose: int = 0,
+    **settings: Any,
 ) -> Run:
-    """Train in place; leave the weights of the best epoch, or of the last finished one.
+    """Train in place from the beginning, or from a state on; see `Fit`.
 
-    A generator that counts does so first, which is epoch 0, and once more in the end, then all data.
-    Without parameters, that is all. If data are held out, the best epoch is the one of the lowest held-out negative log-likelihood; a
-    phase ends after `patience` epochs without progress, unless its rate falls along a cosine, and the
-    next starts from the best weights.
-    A NaN or Ctrl-C ends the fit and is reported in the result. `watchers` are called with the history
-    after every epoch; one that returns true ends the fit.
+    Whatever is raised once an epoch is finished ends the fit, and is reported in the result.
     """
-    corpus, validation = data.training, data.held_out
-    run = Run()
-    best = float("inf")
-    if has_count(generator):
-        record = _counted(generator, corpus)
-        if validation is not None:
-            record["validation_nll"] = best = _nll(generator, validation, rng)
-        run.history.append(record)
-    kept, before = _Snapshot(generator, discriminator), nats(generator, corpus)
-    try:
-        for phase in phases if has_parameters(generator) else ():
-            records = train(
-                generator,
-                corpus,
-                phase.objective,
-                discriminator=discriminator,
-                batch_size=batch_size,
-                learning_rate=phase.learning_rate,
-                discriminator_learning_rate=discriminator_learning_rate,
-                precision=precision,
-                rng=rng,
-            )
-            waited, stopped = 0, False
-            for record in islice(records, phase.epochs):
-                record = {"epoch": run.n_epochs + 1, "phase": phase.name, **record}
-                if validation is not None:
-                    record["validation_nll"] = _nll(generator, validation, rng)
-                run.history.append(record)
-                nll = record.get("validation_nll", best)
-                waited = 0 if nll < best else waited + 1
-                if nll <= best:  # equal while the discriminator alone is trained: keep that too
-                    best, run.best_epoch = nll, record["epoch"]
-                    kept.take()
-                votes = [watch(run.history) for watch in watchers]
-                stopped = any(votes)
-                if stopped:
-                    break
-                if validation is not None and phase.may_end and waited >= patience:
-                    break
-            check_progress(run.history, corpus, n_tokens, before, phase.user_rate)
-            kept.restore()
-            if stopped:
-                break
-    except (FloatingPointError, KeyboardInterrupt) as reason:
-        run.stopped_by = reason
-        if run.history or isinstance(reason, FloatingPointError):
-            kept.restore()
-    if run.fitted:
-        run.poor = poor_fit(generator, corpus, validation, n_tokens)
-        if validation is not None and has_count(generator):  # what was held out is known now
-            generator.count(data.everything.tokens, data.everything.weights)
+    fit = Fit(generator, discriminator, data, phases, **settings)
+    run = fit.run
+    bar = Epochs(run.n_epochs, run.most, verbose, fit.left()) if verbose else None
+    with bar or nullcontext():
+        if state is None:
+            fit.begin()
+            for save in savers:
+                save(fit)
+        else:
+            fit.restore(state)
+        try:
+            fit.go_on(watchers, savers, bar)
+            fit.end()
+        except BaseException as reason:  # noqa: BLE001  (raised by `report`, once all is kept)
+            run.stopped_by, run.best_epoch = reason, fit.kept.epoch
+            run.counted_all = not has_count(generator) or data.held_out is None
+            fit.kept.restore()
     return run
-
-
-def report(run: Run) -> None:
-    """Raise FloatingPointError if a fit diverged; warn if Ctrl-C ended it, or if it is poor."""
-    if isinstance(run.stopped_by, FloatingPointError):
-        # the epoch that diverged may have been finished
-        epoch = run.n_epochs + (not isinstance(run.stopped_by, Diverged))
-        raise FloatingPointError(
-            f"training diverged in epoch {epoch}: {run.stopped_by}; try a lower "
-            "learning rate (pretrain_, adversarial_ or discriminator_learning_rate); "
-            + (
-                f"the estimator holds the model of epoch {run.best_epoch}"
-                if run.fitted
-                else "the estimator is unchanged"
-            )
-        ) from run.stopped_by
-    if run.stopped_by is not None:
-        kept = f"the model of epoch {run.best_epoch}" if run.history else "an unfinished model"
-        warnings.warn(
-            f"fit was interrupted after {run.n_epochs} epochs; the estimator holds {kept}",
-            stacklevel=3,
-        )
-    if run.poor is not None:
-        warnings.warn(run.poor, PoorFitWarning, stacklevel=3)
-
-
-def _counted(generator: CountingGenerator, corpus: Corpus) -> Record:
-    started = time.perf_counter()
-    generator.count(corpus.tokens, corpus.weights)
-    return {"epoch": 0, "phase": "count", "seconds": time.perf_counter() - started}
-
-
-class _Snapshot:
-    """The weights of the modules at one moment."""
-
-    def __init__(self, *modules: Any):
-        self.modules = [module for module in modules if isinstance(module, nn.Module)]
-        self.take()
-
-    def take(self) -> None:
-        self.states = [
-            {name: value.clone() for name, value in _changing(module)} for module in self.modules
-        ]
-
-    def restore(self) -> None:
-        for module, state in zip(self.modules, self.states, strict=True):
-            with torch.no_grad():
-                for name, value in _changing(module):
-                    value.copy_(state[name])
-
-
-def _changing(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Yield parameters and buffers by name, without what was counted: no epoch changes that."""
-    yield from module.named_parameters()
-    for name, part in module.named_modules():
-        if not has_count(part):
-            yield from part.named_buffers(name, recurse=False)
 
 
 def _nll(generator: Generator, held_out: Corpus, rng: torch.Generator) -> float:

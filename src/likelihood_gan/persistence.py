@@ -96,7 +96,7 @@ class Savable:
         writer = _Writer()
         header = {"format": FORMAT, "object": writer.encode(self, "")}
         data = safetensors.torch.save(writer.tensors, {_KEY: json.dumps(header, sort_keys=True)})
-        _write_atomically(target, data)
+        write_atomically(target, data)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], **parameters: Any) -> Self:
@@ -122,9 +122,58 @@ class Savable:
         return loaded
 
 
+def write_parts(
+    path: str | os.PathLike[str], parts: Mapping[str, Any], tensors: Mapping[str, Tensor]
+) -> None:
+    """Write values by name, and tensors whose names do not begin like theirs, as `save` does."""
+    writer = _Writer()
+    for name, tensor in tensors.items():
+        writer._store(tensor, name)
+    encoded = {name: writer.encode(value, name) for name, value in parts.items()}
+    header = {"format": FORMAT, "parts": encoded}
+    data = safetensors.torch.save(writer.tensors, {_KEY: json.dumps(header, sort_keys=True)})
+    write_atomically(path, data)
+
+
+class Parts:
+    """What `write_parts` wrote: `tensors`, and values that are decoded one by one.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged, foreign or of a newer format, or holds one object.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]):
+        self.name = os.fspath(path)
+        header, self.tensors = _read(self.name)
+        if "parts" not in header:
+            raise ValueError(f"{self.name} is no checkpoint; read it with load")
+        self.encoded: dict[str, Any] = header["parts"]
+
+    def decode(self, part: str, root: type | None = None, **given: Any) -> Any:
+        """Return a part; if it is an object, of the class `root`, with parameters that are given."""
+        reader = _Reader(self.name, self.tensors, given)
+        try:
+            return reader.decode(self.encoded[part], part, root)
+        except _MissingCode as error:
+            raise ValueError(str(error).replace("to load", "to resume")) from None
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise ValueError(f"{self.name}: the header is damaged: {error!r}") from error
+
+
+def encode_parameters(estimator: BaseEstimator) -> dict[str, Any]:
+    """Return the parameters that are not at their default, as they stand in a header."""
+    written = _Writer()._content(estimator, "")["parameters"]
+    encoded: dict[str, Any] = json.loads(json.dumps(written))
+    return encoded
+
+
 def _load(cls: type, path: str | os.PathLike[str], given: Mapping[str, Any]) -> Any:
     name = str(_check_path(path))
     header, tensors = _read(name)
+    if "parts" in header:
+        raise ValueError(f"{name} is a checkpoint of a fit; read it with resume")
     try:
         found, where = header["object"], ""
         kind, content = found["object"]
@@ -171,7 +220,9 @@ def _check_path(path: Any) -> Path:
     return Path(given)
 
 
-def _write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write a file, or leave it as it is if that is cut short."""
+    path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
@@ -246,6 +297,7 @@ class _Writer:
                 "parameters": {
                     k: self._encode_parameter(value, k, v, where)
                     for k, v in _changed(value).items()
+                    if k != "verbose"  # how someone watches is not what was made
                 },
                 "learned": {k: self.encode(v, _join(where, k)) for k, v in learned.items()},
             }
@@ -438,7 +490,8 @@ def _fields(value: Any) -> dict[str, Any]:
     """Return what a named tuple or a dataclass holds."""
     if isinstance(value, tuple):
         return dict(zip(type(value)._fields, value, strict=True))  # type: ignore[attr-defined]
-    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    saved = (field for field in dataclasses.fields(value) if field.metadata.get("saved", True))
+    return {field.name: getattr(value, field.name) for field in saved}
 
 
 def _changed(estimator: BaseEstimator) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Training the module is left to `training`.
 import copy
 import functools
 import inspect
+import os
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self
 
@@ -13,6 +14,7 @@ import torch
 from torch import nn
 
 from likelihood_gan.corpus import Corpus
+from likelihood_gan.devices import on_cpu, resolve_device
 from likelihood_gan.objectives import OBJECTIVES, Objective
 from likelihood_gan.protocols import (
     GeneratorModule,
@@ -31,7 +33,13 @@ MODULES = ("generator", "discriminator")
 class ModuleParameters:
     """Mixin of an estimator with modules: ``generator__hidden_size`` is in ``generator_params``."""
 
+    generator: Any
+    pretrain_epochs: int
+    adversarial_epochs: int
     warm_start: bool
+    device: str | torch.device | None
+    distribution_: Any
+    discriminator_: Any
     _builders: ClassVar[Mapping[str, Callable[..., Any]]]
     """What builds a module that is not given."""
 
@@ -65,6 +73,21 @@ class ModuleParameters:
         """Return an attribute of the previous fit if this one is to start from it, else None."""
         return getattr(self, name, None) if self.warm_start else None
 
+    def _make_modules(
+        self, judging: bool, n_tokens: int, rng: torch.Generator, device: torch.device
+    ) -> tuple[Any, Any]:
+        """Return the generator, and the discriminator if there is judging and someone to learn from it."""
+        generator = self._make_module("generator", n_tokens, rng, device)
+        given = isinstance(self.generator, nn.Module) or self._fitted("distribution_") is not None
+        if self.pretrain_epochs + self.adversarial_epochs == 0 and not given | has_count(generator):
+            raise ValueError(
+                "pretrain_epochs and adversarial_epochs are both 0: nothing would be trained; pass a "
+                "trained module as generator, or train"
+            )
+        if not judging or not has_parameters(generator):
+            return generator, None
+        return generator, self._make_module("discriminator", n_tokens, rng, device)
+
     def _make_module(
         self, name: str, n_tokens: int, rng: torch.Generator, device: torch.device
     ) -> Any:
@@ -76,6 +99,31 @@ class ModuleParameters:
         builder = self._builders[name] if given is None else given
         params = getattr(self, name + "_params") or {}
         return build_module(name, builder, params, n_tokens, rng).to(device)
+
+    # Where they are computed
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], **parameters: Any) -> Self:  # noqa: D102
+        estimator: Self = super().load(path, **parameters)  # type: ignore[misc]
+        estimator._move()
+        return estimator
+
+    def __getstate__(self) -> dict[str, Any]:
+        # CPU copies: a pickle with CUDA tensors cannot be opened on a machine without CUDA
+        state: Any = super().__getstate__()
+        return {key: on_cpu(value) for key, value in state.items()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[misc]
+        self._move()
+
+    def _move(self) -> None:
+        """Put what was read on the CPU where it is to be computed."""
+        if hasattr(self, "distribution_"):
+            device = resolve_device(self.device)
+            for module in (self.distribution_.generator, self.discriminator_):
+                if isinstance(module, nn.Module):
+                    module.to(device)
 
 
 def build_module(

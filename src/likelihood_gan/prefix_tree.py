@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from likelihood_gan.progress import counting
 from likelihood_gan.protocols import END, State, StepGenerator, checked_log_prob
 from likelihood_gan.sampling import Constraints, draw, take_rows
 
@@ -60,7 +61,7 @@ def sample_counts(
     seed = torch.randint(2**62, (), generator=rng, device=rng.device)
     dice = np.random.default_rng(int(seed))
     rows = []
-    with torch.no_grad():
+    with torch.no_grad(), counting(n, "drawing sequences") as add:
         stack = [_root(generator, n, constraints.prefix, rng.device)]
         while stack:  # depth first, so that few blocks wait
             nodes = stack.pop()
@@ -72,6 +73,8 @@ def sample_counts(
                 ended, going = _split(generator, nodes, constraints, rng, dice)
                 rows.append((ended.tokens, ended.counts, ended.log_probs))
                 stack += going
+            if add is not None:
+                add(int(rows[-1][1].sum()))
     tokens, counts, log_probs = zip(*rows, strict=True)
     shape = sum(map(len, tokens)), max(block.shape[1] for block in tokens) - 1
     padded = torch.full(shape, END, device=rng.device)

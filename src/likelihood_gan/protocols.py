@@ -58,7 +58,7 @@ class CountingGenerator(Generator, Protocol):
     """A generator that learns from the data as they are, before and beside any gradient.
 
     `fit` calls `count` with the training data before the first epoch, and with all data, what was held
-    out included, once training has chosen the epoch to keep. In training mode the `log_prob` of a
+    out included, once training has chosen the epoch to keep; `resume` begins like `fit`. In training mode the `log_prob` of a
     row that was counted should be that of a generator that has not counted it: with the memory of
     its own targets, whatever is trained on top only learns to copy.
     """

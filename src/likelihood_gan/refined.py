@@ -7,7 +7,7 @@
 import functools
 import warnings
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence, Sized
 from typing import Any, Self
 
 import numpy as np
@@ -25,6 +25,7 @@ from likelihood_gan.calibration import (
     relative_effective_sample_size,
 )
 from likelihood_gan.crossfitting import (
+    N_FOLDS,
     Lessons,
     check_folds,
     cross_fit,
@@ -34,6 +35,7 @@ from likelihood_gan.crossfitting import (
 )
 from likelihood_gan.distribution import SequenceEstimator
 from likelihood_gan.estimator import LikelihoodGAN
+from likelihood_gan.progress import counted, say, watched
 from likelihood_gan.rows import repeat_themselves
 from likelihood_gan.rules import (
     NONE,
@@ -116,6 +118,9 @@ class Refined(SequenceEstimator):
     random_state : int, RandomState or None, default=None
         Seed of the samples, of a classifier that has no seed of its own, and of the estimator if
         that is None.
+    verbose : int, default=0
+        Whether `fit` and long `sample` and `score_samples` say how far they are. An estimator that
+        is given has its own. It is not saved.
 
     Attributes
     ----------
@@ -180,6 +185,7 @@ class Refined(SequenceEstimator):
         n_samples: int | None = None,
         n_jobs: int | None = None,
         random_state: Any = None,
+        verbose: int = 0,
     ):
         self.estimator = estimator
         self.classifier = classifier
@@ -188,6 +194,7 @@ class Refined(SequenceEstimator):
         self.n_samples = n_samples
         self.n_jobs = n_jobs
         self.random_state = random_state
+        self.verbose = verbose
 
     def fit(self, X: Sequences, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
         """Fit the estimator, unless it is taken as it is, and the classifier above it.
@@ -218,7 +225,8 @@ class Refined(SequenceEstimator):
         random_state = random_source(self.random_state)
         estimator = self._fit_estimator(sequences, weights, random_state)
         try:
-            learned = self._fit_classifiers(estimator, sequences, weights, random_state)
+            with watched(self.verbose):
+                learned = self._fit_classifiers(estimator, sequences, weights, random_state)
         except BaseException as error:
             if not hasattr(self, "beta_") and estimator is not _unfrozen(self.estimator):
                 self.estimator_ = estimator
@@ -245,9 +253,11 @@ class Refined(SequenceEstimator):
         """
         check_is_fitted(self)
         scores = []
-        for sequences in check_chunks(X):
-            plain = np.asarray(self.estimator_.score_samples(sequences), dtype=np.float64)
-            scores.append(plain + self.log_weight(sequences) - self.log_partition_.value)
+        n = len(X) if isinstance(X, Sized) else None
+        with watched(self.verbose):
+            for sequences in counted(check_chunks(X), n, "scoring sequences"):
+                plain = np.asarray(self.estimator_.score_samples(sequences), dtype=np.float64)
+                scores.append(plain + self.log_weight(sequences) - self.log_partition_.value)
         if not scores:
             raise ValueError("X is empty; pass at least one sequence")
         return np.concatenate(scores)
@@ -292,13 +302,16 @@ class Refined(SequenceEstimator):
         """Return what is refined: taken as it is, or a fitted clone."""
         wanted = _unfrozen(self.estimator)
         if wanted is None:
-            wanted = LikelihoodGAN(random_state=random_state.randint(2**31 - 1))
+            seed = random_state.randint(2**31 - 1)
+            wanted = LikelihoodGAN(random_state=seed, verbose=self.verbose)
         if not hasattr(wanted, "fit"):
             return wanted
         if isinstance(self.estimator, FrozenEstimator):
             check_is_fitted(wanted)
             return wanted
         weighing = {} if (weights == 1).all() else {"sample_weight": weights}
+        if self.verbose:
+            say(f"fitting the estimator, {type(wanted).__name__}")
         return clone(wanted).fit(sequences, **weighing)
 
     def _fit_classifiers(
@@ -317,6 +330,8 @@ class Refined(SequenceEstimator):
         known = set(_cut(kept_back, max_len, vocabulary))
         held_out = np.array([sequence in known for sequence in data])
         n = self.n_samples or max(20_000, 2 * len(data))
+        if self.verbose:
+            say(f"drawing 3 times {n:,} sequences")
         learned, judged, fresh = (
             list(estimator.sample(n, random_state=random_state)) for _ in range(3)
         )
@@ -329,6 +344,9 @@ class Refined(SequenceEstimator):
         )
         tried = []
         of_data = lessons.judged & lessons.is_real
+        if self.verbose:
+            n_learned = len(data) + n
+            say(f"fitting {N_FOLDS} classifiers to up to {n_learned:,} sequences")
         for C, (classifiers, logits) in cross_fit(
             seeded(self.classifier, random_state), self.Cs, lessons, self.n_jobs
         ).items():
@@ -341,6 +359,9 @@ class Refined(SequenceEstimator):
             )
             tried.append((choice, C, classifiers))
         choice, C, classifiers = max(tried, key=lambda found: found[0])
+        if self.verbose:
+            error = f"standard error {choice.error:.3f}"
+            say(f"held-out nats gained: {choice.gain:.3f}, {error}; beta {choice.beta}, C {C}")
         gained = choice.coef > 0 and choice.gain > N_ERRORS * choice.error
         learned_attributes: dict[str, Any] = {
             "estimator_": estimator,
@@ -385,9 +406,10 @@ class Refined(SequenceEstimator):
             )
         propose = functools.partial(_counts_of, self.estimator_, **given)
         samples: list[Any] = []
-        for start in range(0, n, SAMPLES_PER_BLOCK):
-            m = min(SAMPLES_PER_BLOCK, n - start)
-            samples += _resample(m, propose, self.log_weight, random_state)
+        blocks = [range(n)[i : i + SAMPLES_PER_BLOCK] for i in range(0, n, SAMPLES_PER_BLOCK)]
+        with watched(self.verbose):
+            for block in counted(blocks, n, "drawing refined sequences"):
+                samples += _resample(len(block), propose, self.log_weight, random_state)
         return samples
 
 

@@ -51,7 +51,7 @@ class Conditions:
         self._excluded = _container(exclude)
         self._where = where
         check(distinct, "distinct", FLAG)
-        self._distinct = distinct
+        self._distinct = bool(distinct)
         self._rejected: Counter[str] = Counter()
         self._drawn = self._accepted = 0
         self._seen_before = 0, 0

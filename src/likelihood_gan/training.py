@@ -1,13 +1,14 @@
 """The adversarial loop: a Python generator of one record per epoch.
 
-To stop is not to ask for the next record. The loop knows token tensors and models; sequences,
-callbacks, files and the choice of the best epoch are left to the callers.
+To stop is not to ask for the next record, and what it remembers between two of them can be saved. The
+loop knows token tensors and models; sequences, callbacks, files and the choice of the best epoch are
+left to the callers.
 """
 
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -34,6 +35,43 @@ Record = dict[str, Any]
 """What happened in an epoch, by name."""
 
 
+class Memory:
+    """What training remembers from epoch to epoch, beside weights and random numbers.
+
+    Parameters
+    ----------
+    epochs : int, default=0
+        How many are finished.
+    moments : mapping of str to Tensor, optional
+        What `moments` gave after them: training goes on to the same bits.
+    """
+
+    def __init__(self, epochs: int = 0, moments: Mapping[str, Tensor] | None = None):
+        self.epochs = epochs
+        self._start = moments or {}
+        self._optimisers: dict[str, torch.optim.Optimizer] = {}
+
+    def adam(self, name: str, module: Any) -> torch.optim.Optimizer:
+        """Make the optimiser of a module, with the moments that are remembered of it."""
+        adam = torch.optim.Adam([p for p in module.parameters() if p.requires_grad], fused=True)
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in self._start.items():
+            owner, number, what = key.split(".")
+            if owner == name:
+                state.setdefault(int(number), {})[what] = value
+        adam.load_state_dict(adam.state_dict() | {"state": state})
+        self._optimisers[name] = adam
+        return adam
+
+    def moments(self) -> dict[str, Tensor]:
+        """Return the moments of both optimisers by module, number of the parameter, and name."""
+        moments = {} if self._optimisers else dict(self._start)
+        for name, adam in self._optimisers.items():
+            for number, state in adam.state_dict()["state"].items():
+                moments |= {f"{name}.{number}.{what}": value for what, value in state.items()}
+        return moments
+
+
 def train(
     generator: Generator,
     corpus: Corpus,
@@ -45,6 +83,8 @@ def train(
     discriminator_learning_rate: Schedule = 1e-3,
     precision: str = "float32",
     rng: torch.Generator,
+    memory: Memory | None = None,
+    watch: Callable[[float], None] | None = None,
 ) -> Iterator[Record]:
     """Train both modules in place, without end, and yield one record per epoch.
 
@@ -70,6 +110,10 @@ def train(
         What the passes of the modules are computed in; weights, losses and Adam stay float32.
     rng : torch.Generator
         Source of all randomness, on the device of the modules.
+    memory : Memory, optional
+        Where to go on, brought up to date before every record; a new one if missing.
+    watch : callable, optional
+        Called after every step with the share of the epoch's steps that is done.
 
     Yields
     ------
@@ -92,17 +136,19 @@ def train(
     for module in (generator, discriminator):
         if isinstance(module, nn.Module):
             module.train()
-    adam = None if objective is None else _adam(generator)
-    discriminator_adam = None if discriminator is None else _adam(discriminator)
+    memory = Memory() if memory is None else memory
+    adam = None if objective is None else memory.adam("generator", generator)
+    discriminator_adam = None
+    if discriminator is not None:
+        discriminator_adam = memory.adam("discriminator", discriminator)
     models = _Models(generator, discriminator, rng, precision)
-    for epoch in itertools.count(1):
+    for epoch in itertools.count(memory.epochs + 1):
         started = time.perf_counter()
         rate = rate_at(learning_rate, epoch)
         discriminator_rate = rate_at(discriminator_learning_rate, epoch)
         sums: dict[str, Tensor] = {}
-        steps = 0
-        for index in corpus.epoch(batch_size, rng, by_length=alone):
-            steps += 1
+        batches = list(corpus.epoch(batch_size, rng, by_length=alone))
+        for steps, index in enumerate(batches, start=1):
             values = {}
             with _explaining_nan(generator, discriminator):
                 # samples and logits are checked once an epoch: reading them synchronises with a GPU
@@ -118,12 +164,15 @@ def train(
                     values["generator_loss"] = loss.detach()
                     values |= _explain(batch)
             sums = {key: sums.get(key, 0) + value for key, value in values.items()}
-        record: Record = {key: float(value) / steps for key, value in sums.items()}
+            if watch is not None:
+                watch(steps / len(batches))
+        record: Record = {key: float(value) / len(batches) for key, value in sums.items()}
         for key, value in record.items():
             if key.endswith("loss") and not math.isfinite(value):
                 raise FloatingPointError(f"{key} became {value}")
         if _has_nan(generator, discriminator):  # the last step's loss was still good
             raise FloatingPointError("a weight became NaN")
+        memory.epochs = epoch
         yield record | {"seconds": time.perf_counter() - started}
 
 
@@ -288,10 +337,6 @@ def _explain(batch: _Batch) -> dict[str, Tensor]:
         ratios = (batch.real.log_prob.detach() - batch.real.log_frequency).exp()
         found["corpus_mass"] = ratios.mean()
     return found
-
-
-def _adam(module: Any) -> torch.optim.Optimizer:
-    return torch.optim.Adam([p for p in module.parameters() if p.requires_grad], fused=True)
 
 
 def _descend(loss: Tensor, optimiser: torch.optim.Optimizer, rate: float) -> None:

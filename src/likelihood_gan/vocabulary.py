@@ -242,7 +242,7 @@ def sort_symbols(symbols: Iterable[Hashable]) -> list[Any]:
     try:
         if not any(isinstance(part, frozenset) for part in _parts(distinct)):
             return sorted(distinct)
-    except (TypeError, ValueError):  # ValueError: dates of numpy
+    except (TypeError, ValueError, OverflowError):  # dates of numpy
         pass
     return sorted(distinct, key=_name)
 
