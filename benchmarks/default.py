@@ -31,7 +31,7 @@ from benchmarks.tasks import load_split
 from benchmarks.transformer import fit_transformer
 from likelihood_gan import CharLSTM, LikelihoodGAN, Refined, metrics, models
 
-TASKS = ("names", "census", "words100k", "smiles", "first_names")
+TASKS = ("names", "census", "words", "words100k", "smiles", "first_names")
 CONTROL = "default"
 COLUMNS = [
     "test_nats",

@@ -1,5 +1,6 @@
 """A fit that is resumed comes to the same bits as one that was not interrupted."""
 
+import enum
 import json
 import os
 import random
@@ -229,6 +230,39 @@ def test_code_must_be_passed_again(tmp_path):
         LikelihoodGAN.resume(code, NAMES)
     with pytest.raises(ValueError, match=r"generator is not what .* then"):
         LikelihoodGAN.resume(code, NAMES, generator=Bigram)
+
+
+def pairs(text):
+    return [text[i : i + 2] for i in range(0, len(text), 2)]
+
+
+class Light(enum.Enum):
+    RED = 1
+    GREEN = 2
+
+
+LIGHTS = [(Light.RED, Light.GREEN), (Light.GREEN,), (Light.RED, Light.RED)] * 5
+
+
+@pytest.mark.parametrize(
+    "settings, data, code, missing",
+    [
+        ({"token_pattern": "ch|."}, NAMES, {}, None),
+        ({"handle_unknown": "token"}, NAMES, {}, None),
+        ({"token_pattern": pairs}, NAMES, {"token_pattern": pairs}, r"token_pattern= \(pairs\)"),
+        ({}, LIGHTS, {"vocabulary": Light}, r"vocabulary= \(Light\)"),
+        ({"vocabulary": [*Light]}, LIGHTS, {"vocabulary": [*Light]}, r"vocabulary= \(Light\)"),
+    ],
+)
+def test_a_fit_goes_on_with_any_symbols(settings, data, code, missing, tmp_path):
+    whole = tiny(**settings).fit(data)
+    cut_short(settings, tmp_path / "fit", 3, data)
+    again = LikelihoodGAN.resume(tmp_path / "fit", data, **code)
+    assert_same_bits(again, whole)
+    assert again.get_params()["vocabulary"] == whole.get_params()["vocabulary"]
+    if missing is not None:
+        with pytest.raises(ValueError, match=f"pass {missing} to resume"):
+            LikelihoodGAN.resume(tmp_path / "fit", data)
 
 
 def test_a_generator_of_another_shape_is_refused(tmp_path):

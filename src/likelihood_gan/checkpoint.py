@@ -19,6 +19,7 @@ from torch import Tensor
 from likelihood_gan import persistence
 from likelihood_gan.fitting import Fit, State
 from likelihood_gan.rules import check, integer
+from likelihood_gan.symbols import enums_among
 from likelihood_gan.validation import Sequences
 from likelihood_gan.vocabulary import Vocabulary
 
@@ -153,7 +154,8 @@ class Resumable:
             As in the constructor.
         **parameters
             Code, which is not in the file either: a custom `generator`, `discriminator`, `objective`
-            or learning rate. Other parameters may be given, but must be those of the file.
+            or learning rate, a callable `token_pattern`, or as `vocabulary` the Enum whose members
+            are symbols. Other parameters may be given, but must be those of the file.
 
         Returns
         -------
@@ -186,10 +188,14 @@ class Resumable:
 
 def _read(cls: Any, path: str | os.PathLike[str], given: dict[str, Any]) -> tuple[Saved, Any]:
     file = persistence.Parts(path)
-    _check_parameters(cls, file, given)
+    code = {name: given[name] for name in ("vocabulary", "token_pattern") if name in given}
+    parameters = file.encoded["estimator"]["object"][1]["parameters"]
+    if "vocabulary" not in parameters and enums_among(given.get("vocabulary", ())):
+        given = {name: value for name, value in given.items() if name != "vocabulary"}
+    _check_parameters(cls, file.name, parameters, given)
     bare = file.decode("estimator", cls, **given)
     names = [name for name in Frame._fields if name != "estimator"]
-    frame = Frame(bare, **{name: file.decode(name) for name in names})
+    frame = Frame(bare, **{name: file.decode(name, **code) for name in names})
     tensors = {
         name.removeprefix("fit."): value
         for name, value in file.tensors.items()
@@ -202,15 +208,14 @@ def _read(cls: Any, path: str | os.PathLike[str], given: dict[str, Any]) -> tupl
     )
 
 
-def _check_parameters(cls: Any, file: persistence.Parts, given: dict[str, Any]) -> None:
+def _check_parameters(cls: Any, file: str, expected: dict[str, Any], given: dict[str, Any]) -> None:
     """Raise ValueError if a parameter is given that is not the one of the file."""
-    expected = file.encoded["estimator"]["object"][1]["parameters"]
     found = persistence.encode_parameters(cls(**given))
     for name, value in given.items():
         if found.get(name) != expected.get(name):
             before = json.dumps(expected[name]) if name in expected else "the default"
             raise ValueError(
-                f"{name} is not what {file.name} was written with: {value!r} now, {before} then; leave "
+                f"{name} is not what {file} was written with: {value!r} now, {before} then; leave "
                 "it out to go on, or fit anew"
             )
 
