@@ -20,12 +20,14 @@ import time
 import warnings
 from pathlib import Path
 
+import joblib
 import numpy as np
 import torch
 from sklearn.frozen import FrozenEstimator
 
 from benchmarks import store
 from benchmarks.measures import N_SAMPLES, load_judge, measure
+from benchmarks.molecules import structure, with_features
 from benchmarks.starts import fit_kth, fit_ngram, fit_start, with_generator
 from benchmarks.tasks import load_split
 from benchmarks.transformer import fit_transformer
@@ -84,9 +86,9 @@ def default(split, seed, watch=None, **parameters):
     return gan.fit(split.fit, sample_weight=split.weights).set_params(callbacks=None)
 
 
-def refined(split, seed, watch=None):
+def refined(split, seed, watch=None, **parameters):
     """Refine the default, which is not trained further."""
-    model = Refined(FrozenEstimator(default(split, seed)), random_state=seed)
+    model = Refined(FrozenEstimator(default(split, seed)), random_state=seed, **parameters)
     return model.fit(split.fit, sample_weight=split.weights)
 
 
@@ -138,6 +140,9 @@ SETTINGS = {
     "eight adversarial epochs": functools.partial(default, adversarial_epochs=8),
     "CharLSTM, same epochs": functools.partial(default, generator=CharLSTM, **ALONE),
     "refined default": refined,
+    "refined default, structure": functools.partial(
+        refined, classifier=with_features(structure), Cs=(0.1, 0.3)
+    ),
     "CharLSTM x Kneser-Ney": product,
     "Kneser-Ney": n_gram,
     "Transformer": fit_transformer,
@@ -176,10 +181,13 @@ def warm_up():
 
 
 def size_of_file(model):
-    """Return the bytes of what `save` writes."""
+    """Return the bytes of what `save` writes, or of a pickle if a part is code."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model"
-        model.save(path)
+        try:
+            model.save(path)
+        except ValueError:
+            joblib.dump(model, path)
         return path.stat().st_size
 
 
