@@ -40,6 +40,7 @@ ORDER = [
     "symbols",
     "persistence",
     "checkpoint",
+    "verbs",
     "distribution",
     "callbacks",
     "parameters",
