@@ -6,10 +6,9 @@ caller's `from_pretrained`.
 
 import copy
 import inspect
-import numbers
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -90,41 +89,36 @@ class CausalLM(Autoregressive, nn.Module):
         super().__init__()
         n_tokens = None if isinstance(model, nn.Module) else model
         if n_tokens is not None:
-            if tokenizer is not None:
-                raise ValueError("tokenizer tells the ids of a model that is given; a new one has none")
             check(n_tokens, "model", _N_TOKENS)
+            if tokenizer is not None:
+                raise ValueError(
+                    "tokenizer tells the ids of a model that is given, not of a new one"
+                )
             model = _new_model(config, int(n_tokens) if ids is None else None)
         elif not isinstance(model, _transformers().PreTrainedModel):
             raise TypeError(f"model must be a model of transformers, got a {type(model).__name__}")
         elif config is not None:
             raise ValueError("config is for a new model: pass the number of tokens, not a model")
         self.model = model
-        config = model.config.get_text_config(decoder=True)
+        settings = model.config.get_text_config(decoder=True)
         texts = {} if tokenizer is None else TokenizerPattern(tokenizer).ids
         if ids is None:
-            named = config if tokenizer is None else tokenizer
-            first, end, padding = (
-                getattr(named, f"{name}_token_id", None) for name in ("bos", "eos", "pad")
-            )
-            ends = list(end) if isinstance(end, (list, tuple)) else [end]
-            start = first if start is None else start
-            left_out = {first, padding, *ends}
-            others = texts.values() if texts else range(config.vocab_size)
-            ids = [ends[0], *(i for i in others if i not in left_out)]
-        self.start = ids[0] if start is None else start
-        _check_ids([*ids, self.start], config.vocab_size, n_tokens)
+            every = texts.values() if texts else range(settings.vocab_size)
+            ids, start = _own_ids(settings if tokenizer is None else tokenizer, every, start)
+        self.start = int(ids[0] if start is None else start)
+        _check_ids(ids, self.start, settings.vocab_size, n_tokens)
         self.register_buffer("ids", torch.tensor(ids, dtype=torch.int64), persistent=False)
         text_of = {i: text for text, i in texts.items()}
         self.symbols = [text_of.get(i, i) for i in ids[1:]]
-        self._all = list(ids) == list(range(config.vocab_size))
+        self.arguments = _arguments(model, ids, self.start)
+        self._all = list(ids) == list(range(settings.vocab_size))
         # XLNet has -1
-        self.max_read = max(getattr(config, "max_position_embeddings", None) or 0, 0) or None
+        self._longest = max(getattr(settings, "max_position_embeddings", None) or 0, 0)
         accepted = inspect.signature(model.forward).parameters
-        self._cache_name = next((n for n in ("cache", "past_key_values") if n in accepted), None)
+        self._cache_name = next((n for n in ("cache", "past_key_values") if n in accepted), "")
         self.caches = False
         _require_causal(self)
-        self.caches = self._cache_name is not None and _goes_on(self)
-        self.arguments = _arguments(model, list(ids), self.start)
+        self.caches = bool(self._cache_name) and _goes_on(self)
 
     @property
     def n_tokens(self) -> int:
@@ -143,7 +137,7 @@ class CausalLM(Autoregressive, nn.Module):
         # the cache is made anew, since what reads with it changes it
         cache = _transformers().DynamicCache(state)
         n_read = 0 if state is None else state[0][0].shape[-2]
-        log_probs = self._log_probs(read, n_read, use_cache=True, **{str(self._cache_name): cache})
+        log_probs = self._log_probs(read, n_read, use_cache=True, **{self._cache_name: cache})
         return log_probs[:, 0], [tuple(layer[:2]) for layer in cache]
 
     @by_steps
@@ -160,10 +154,10 @@ class CausalLM(Autoregressive, nn.Module):
 
     def _log_probs(self, read: Tensor, n_read: int = 0, **how: Any) -> Tensor:
         """Read ids behind `n_read` others, (batch, time) -> (batch, time, n_tokens)."""
-        if self.max_read is not None and n_read + read.shape[1] > self.max_read:
+        if 0 < self._longest < n_read + read.shape[1]:
             raise ValueError(
                 f"rows of {n_read + read.shape[1]} tokens are longer than the model can read, "
-                f"config.max_position_embeddings={self.max_read}; build it for more, or choose a "
+                f"config.max_position_embeddings={self._longest}; build it for more, or choose a "
                 "smaller max_len"
             )
         how = {"use_cache": False} | how
@@ -207,7 +201,11 @@ class TokenizerPattern:
             if i not in special
         }
         times = Counter(texts.values())
-        own = {t: i for i, t in texts.items() if t and times[t] == 1 and "\N{REPLACEMENT CHARACTER}" not in t}
+        own = {
+            t: i
+            for i, t in texts.items()
+            if t and times[t] == 1 and "\N{REPLACEMENT CHARACTER}" not in t
+        }
         self.ids = {text: own[text] for text in sort_symbols(own)}
         self._texts = {i: text for text, i in self.ids.items()}
 
@@ -245,7 +243,7 @@ def read_config(settings: Mapping[str, Any]) -> Any:
         If there is no such model, or it has no such settings.
     """
     transformers = _transformers()
-    settings = _without_code(settings)
+    settings = dict(_without_code(settings))
     kind = settings.pop("model_type", None)
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
@@ -264,6 +262,8 @@ def read_config(settings: Mapping[str, Any]) -> Any:
 
 
 _N_TOKENS = integer(2)
+_FAILURES = (AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What models with a state of their own raise when they meet another one."""
 
 
 def _transformers() -> Any:
@@ -298,24 +298,32 @@ def _new_model(config: Any, n_tokens: int | None) -> Any:
     return transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=False)
 
 
-def _check_ids(ids: Sequence[Any], vocab_size: int, n_tokens: int | None) -> None:
-    """Raise ValueError if ids, of which the last is read first, do not fit a model."""
-    if ids[0] is None:
+def _own_ids(named: Any, every: Iterable[int], start: int | None) -> tuple[list[int], int | None]:
+    """Return the ids of all tokens and the one to start with, by what has names for them."""
+    first, end, padding = (getattr(named, f"{n}_token_id", None) for n in ("bos", "eos", "pad"))
+    ends = list(end) if isinstance(end, (list, tuple)) else [end]  # Llama 3 has two
+    if ends[0] is None:
         raise ValueError(
             "the model has no id that ends a sequence: set eos_token_id in its configuration or its "
             "tokenizer, or pass ids="
         )
-    odd = [i for i in ids if not (isinstance(i, numbers.Integral) and 0 <= i < vocab_size)]
-    if odd:
+    left_out = {first, padding, *ends}
+    return [ends[0], *(i for i in every if i not in left_out)], first if start is None else start
+
+
+def _check_ids(ids: Sequence[int], start: int, vocab_size: int, n_tokens: int | None) -> None:
+    """Raise ValueError if ids do not fit a model."""
+    if odd := [i for i in (*ids, start) if not 0 <= i < vocab_size]:
         raise ValueError(
-            f"ids, start and the model's bos_token_id and eos_token_id must be integers from 0 to "
+            f"ids, start and the bos_token_id and eos_token_id of a model must be from 0 to "
             f"{vocab_size - 1} (config.vocab_size - 1), got {odd[:5]}"
         )
-    if len(set(ids[:-1])) < max(2, len(ids) - 1) or n_tokens not in (None, len(ids) - 1):
+    n = len(set(ids))
+    if n != len(ids) or n < 2 or n_tokens not in (None, n):
         wanted = "at least 2" if n_tokens is None else n_tokens
         raise ValueError(
             f"ids must hold {wanted} different ids, the first of which ends a sequence, got "
-            f"{len(set(ids[:-1]))} different ones of {len(ids) - 1}"
+            f"{n} different ones of {len(ids)}"
         )
 
 
@@ -325,7 +333,9 @@ def _require_causal(generator: CausalLM) -> None:
     read = torch.stack([later[:1].expand(2), later], 1)
     with torch.no_grad(), evaluating(generator):
         first, other = generator._log_probs(read)[:, 0]
-    if not torch.allclose(first, other, atol=1e-6, rtol=1e-6):  # of one batch: equal but for rounding
+    if not torch.allclose(
+        first, other, atol=1e-6, rtol=1e-6
+    ):  # of one batch: equal but for rounding
         raise ValueError(
             f"model {type(generator.model).__name__} is not causal: it sees the symbol that it is to "
             "predict; some configurations need is_decoder=True"
@@ -343,19 +353,19 @@ def _goes_on(generator: CausalLM) -> bool:
                 log_probs, state = generator.step(token, state)
                 steps.append(log_probs)
             whole = generator.next_log_probs(tokens)
-    except Exception:  # as many kinds as there are models with states of their own
+    except _FAILURES:
         return False
     tolerance = max(1e-5, 100 * torch.finfo(generator.model.dtype).eps)
     return bool(state) and torch.allclose(torch.stack(steps, 1), whole, tolerance, tolerance)
 
 
-def _arguments(model: Any, ids: list[int], start: int) -> dict[str, Any]:
+def _arguments(model: Any, ids: Sequence[int], start: int) -> dict[str, Any]:
     """Return what `CausalLM` builds such a model with; the model itself if it cannot."""
     known = _transformers().MODEL_FOR_CAUSAL_LM_MAPPING.get(type(model.config), ())
     if type(model) not in (known if isinstance(known, tuple) else (known,)):
         return {"model": model}
     config = write_config(model.config)
-    return {"model": len(ids), "config": config, "ids": list(map(int, ids)), "start": int(start)}
+    return {"model": len(ids), "config": config, "ids": list(map(int, ids)), "start": start}
 
 
 def _without_code(value: Any) -> Any:
