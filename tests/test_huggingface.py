@@ -320,6 +320,27 @@ def test_a_text_is_likelier_than_its_ids_by_what_is_no_text(tokenizer, llama):
     assert (texts.score_samples(TEXTS) > ids.score_samples(rows)).all()
 
 
+@pytest.mark.parametrize(
+    ("special", "start", "end", "symbols"),
+    [
+        ((0, 1, 2), 0, 1, [3, 4, 5]),
+        ((5, 5, None), 5, 5, [0, 1, 2, 3, 4]),
+        ((None, 4, 0), 4, 4, [1, 2, 3, 5]),
+        ((0, [2, 4], None), 0, 2, [1, 3, 5]),  # several ends: the first is written
+    ],
+)
+def test_beginning_end_and_padding_are_no_symbols(special, start, end, symbols):
+    names = ("bos_token_id", "eos_token_id", "pad_token_id")
+    config = GPT2Config(vocab_size=6, n_embd=16, n_layer=1, n_head=2)
+    model = GPT2LMHeadModel(config)
+    for name, value in zip(names, special, strict=True):
+        setattr(model.config, name, value)
+    generator = CausalLM(model)
+    assert (generator.start, int(generator.ids[0])) == (start, end)
+    assert generator.symbols == symbols
+    assert generator.n_tokens == len(symbols) + 1
+
+
 # Refusals
 
 
