@@ -28,6 +28,7 @@ ORDER = [
     "scoring",
     "estimates",
     "models",
+    "huggingface",
     "objectives",
     "corpus",
     "controls",

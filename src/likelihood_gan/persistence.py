@@ -26,6 +26,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from likelihood_gan import models, objectives
+from likelihood_gan.huggingface import CausalLM, read_config, write_config
 from likelihood_gan.ngrams import NGramHasher
 from likelihood_gan.plugins import build_module
 from likelihood_gan.symbols import enums_among, read_symbol, write_symbol
@@ -42,6 +43,7 @@ _BUNDLED: dict[str, Any] = {
         models.NGram,
         models.Product,
         models.ResidualLSTM,
+        CausalLM,
         FrozenEstimator,
         LogisticRegression,
         NGramHasher,
@@ -280,6 +282,8 @@ class _Writer:
             return {"object": [cls.__name__, self._content(value, where)]}
         elif isinstance(value, nn.Module) and where.rpartition(".")[2] in _REPLACEABLE:
             return {"module": [type(value).__qualname__, self._weights(value, where)]}
+        elif (settings := write_config(value)) is not None:
+            return {"config": self.encode(settings, where)}
         elif type(value) is tuple:
             return {"tuple": [self.encode(v, f"{where}.{i}") for i, v in enumerate(value)]}
         elif isinstance(value, Mapping):
@@ -379,6 +383,8 @@ class _Reader:
             return parts if kind == "set" else frozenset(parts)
         if kind == "dict":
             return {self.decode(k, where): self.decode(v, where) for k, v in content}
+        if kind == "config":
+            return read_config(self.decode(content, where))
         if kind == "code":
             return _Code(content)
         if kind == "class":
