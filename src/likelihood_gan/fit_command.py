@@ -95,7 +95,8 @@ def _finish(
     nats = f", {best[-1]['validation_nll']:.2f} held-out nats per sequence" if best else ""
     said = f"{arguments.out}: epoch {gan.best_epoch_} of {gan.n_iter_}{nats}"
     if refined is not None:
-        said += f"; refined by {refined.gain_:.3f} nats, error {refined.gain_error_:.3f}"
+        gain = f"refined by {refined.gain_:.3f} nats, error {refined.gain_error_:.3f}"
+        said += f"; {gain if refined.beta_ else 'the classifier found nothing to refine'}"
     return said
 
 
@@ -110,12 +111,16 @@ def _keeping(arguments: Namespace, gan: LikelihoodGAN | None) -> Iterator[None]:
             yield
     except BaseException as error:
         is_new = _stamp(checkpoint) != before
+        if isinstance(error, FloatingPointError):
+            is_new = False  # it would come to the same
         if is_new or (gan is None and isinstance(error, KeyboardInterrupt)):
-            error.add_note(f"go on with: {_resumption(arguments)}")
+            # the estimator, of which a note goes on to tell, ends with the process
+            ended = [note.partition(";")[0] for note in getattr(error, "__notes__", [])]
+            error.__notes__ = [*ended, f"go on with: {_resumption(arguments)}"]
         elif gan is not None and hasattr(gan, "distribution_"):
             gan.callbacks = None
             gan.save(out + UNFINISHED)
-            error.add_note(f"the model so far is in {out}{UNFINISHED}, and {out} was not written")
+            error.add_note(f"it is in {out}{UNFINISHED}, and {out} was not written")
         raise
 
 
@@ -123,7 +128,10 @@ def _resumption(arguments: Namespace) -> str:
     """Return the command that goes on."""
     command = ["likelihood-gan", "resume", arguments.checkpoint, arguments.words]
     command += ["--out", arguments.out]
-    for name, default in {"every": 1, "encoding": "utf-8", "verbose": None, "seed": None}.items():
+    defaults: dict[str, Any] = {"every": 1, "encoding": "utf-8", "verbose": None}
+    if arguments.refine:
+        defaults["seed"] = None
+    for name, default in defaults.items():
         if (value := getattr(arguments, name)) != default:
             command += [f"--{name}", str(value)]
     for name in ("counts", "keep_empty", "refine", "force"):
