@@ -19,7 +19,13 @@ import pytest
 from conftest import NAMES, tiny
 from sklearn.frozen import FrozenEstimator
 
-from likelihood_gan import LikelihoodGAN, Refined, SequenceDistribution, fitting
+from likelihood_gan import (
+    GenerativeClassifier,
+    LikelihoodGAN,
+    Refined,
+    SequenceDistribution,
+    fitting,
+)
 from likelihood_gan.command_line import main
 from likelihood_gan.command_options import make_parser
 from likelihood_gan.models import CharLSTM, NGram
@@ -523,6 +529,10 @@ def test_what_lines_cannot_hold_is_refused(run, tmp_path, fitted):
         SequenceDistribution(CharLSTM(3, hidden_size=4), symbols, 3).save(path)
         code, out, err = run("sample", path)
         assert (code, out) == (2, "") and "Python" in err
+    classifier = GenerativeClassifier(tiny(adversarial_epochs=0), random_state=0)
+    classifier.fit(NAMES, [name[-1] == "a" for name in NAMES]).save(path)
+    code, out, err = run("sample", path)
+    assert (code, out) == (2, "") and "GenerativeClassifier" in err
 
 
 def test_a_warning_is_one_line(run, tmp_path):
