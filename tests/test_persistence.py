@@ -26,7 +26,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import BernoulliNB
 from sklearn.pipeline import make_pipeline
 
-from likelihood_gan import CharLSTM, LikelihoodGAN, Refined, SequenceDistribution
+from likelihood_gan import CharLSTM, LikelihoodGAN, Refined, SequenceDistribution, persistence
 from likelihood_gan.callbacks import PrintEpoch
 from likelihood_gan.ngrams import NGramHasher
 from likelihood_gan.objectives import ImportanceSampled
@@ -199,6 +199,29 @@ def test_a_file_is_read_by_the_class_that_it_holds(fitted, tmp_path):
             cls.load(tmp_path / "refined")
 
 
+def test_whatever_was_saved_is_read_as_what_it_is(fitted, tmp_path):
+    for model in (fitted, fitted.distribution_, refined(estimator=fitted.distribution_)):
+        model.save(tmp_path / "model")
+        assert persistence.kind_of(tmp_path / "model") == type(model).__name__
+        again = persistence.load(tmp_path / "model")
+        assert type(again) is type(model)
+        np.testing.assert_array_equal(again.score_samples(NAMES), model.score_samples(NAMES))
+    persistence.write_parts(tmp_path / "state", {}, {})
+    assert persistence.kind_of(tmp_path / "state") == "checkpoint"
+    with pytest.raises(ValueError, match="checkpoint of a fit"):
+        persistence.load(tmp_path / "state")
+
+
+@pytest.mark.parametrize("kind", ["LogisticRegression", "Popen", 3])
+def test_what_is_not_saved_alone_is_not_read(fitted, tmp_path, kind):
+    fitted.save(tmp_path / "model")
+    data = (tmp_path / "model").read_bytes()
+    new = {"object": [kind, {"parameters": {}, "learned": {}}]}
+    (tmp_path / "model").write_bytes(rewritten(data, lambda header: header.update(object=new)))
+    with pytest.raises(ValueError, match="nothing that is saved alone|damaged"):
+        persistence.load(tmp_path / "model")
+
+
 @pytest.mark.parametrize("kind", [LikelihoodGAN, SequenceDistribution, Refined])
 def test_what_is_read_does_not_hang_on_the_file(fitted, tmp_path, kind):
     path = tmp_path / "model"
@@ -259,6 +282,8 @@ def content(header):
 def test_a_damaged_header_is_refused(tmp_path, change):
     refined().save(tmp_path / "model")
     (tmp_path / "model").write_bytes(rewritten((tmp_path / "model").read_bytes(), change))
+    with pytest.raises(ValueError, match="the header is damaged"):
+        persistence.load(tmp_path / "model")
     with pytest.raises(ValueError, match="the header is damaged"):
         Refined.load(tmp_path / "model")
 

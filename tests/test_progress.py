@@ -12,7 +12,8 @@ import pytest
 from conftest import NAMES, tiny
 from sklearn.frozen import FrozenEstimator
 
-from likelihood_gan import Refined, progress
+from likelihood_gan import LikelihoodGAN, Refined, progress
+from likelihood_gan.callbacks import Checkpoint
 from likelihood_gan.progress import Progress, counted, counting, watched
 
 pty, fcntl, termios = map(pytest.importorskip, ("pty", "fcntl", "termios"))  # of Unix
@@ -209,3 +210,20 @@ def test_the_time_left_follows_the_speed_so_far(monkeypatch):
         assert work.time_left() == "4:00:00"
         work.move(10)
         assert work.time_left() == ""
+
+
+def test_a_fit_that_is_gone_on_with_shows_the_epoch_it_is_in(at_once, capsys, tmp_path):
+    class Stop(Exception):
+        pass
+
+    def stop(distribution, history):
+        if history[-1]["epoch"] == 2:
+            raise Stop
+
+    path = tmp_path / "state"
+    with pytest.raises(Stop):
+        tiny(callbacks=[Checkpoint(path), stop]).fit(NAMES)
+    LikelihoodGAN.resume(path, NAMES, verbose=9)
+    _, *lines = capsys.readouterr().out.splitlines()
+    within = [re.match(r"epoch (\d) of 5, .* of its steps", line) for line in lines]
+    assert next(match[1] for match in within if match) == "2"

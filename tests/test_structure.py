@@ -54,6 +54,12 @@ ORDER = [
     "datasets",
     "displays",
     "checks",
+    "comparison",
+    "console",
+    "commands",
+    "fit_command",
+    "command_options",
+    "command_line",
 ]
 PACKAGES = ["datasets", "models"]
 

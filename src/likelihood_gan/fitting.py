@@ -265,6 +265,8 @@ def fit_modules(
                 save(fit)
         else:
             fit.restore(state)
+            if bar:
+                bar.go_on(run.n_epochs)
         try:
             fit.go_on(watchers, savers, bar)
             fit.end()

@@ -124,6 +124,33 @@ class Savable:
         return loaded
 
 
+def kind_of(path: str | os.PathLike[str]) -> str:
+    """Name the class of what a file holds, or "checkpoint"; its tensors are not read.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged, foreign or of a newer format.
+    """
+    name = str(_check_path(path))
+    header, _ = _read(name, header_only=True)
+    if "parts" in header:
+        return "checkpoint"
+    try:
+        return str(header["object"]["object"][0])
+    except (LookupError, TypeError) as error:
+        raise ValueError(f"{name}: the header is damaged: {error!r}") from error
+
+
+def load(path: str | os.PathLike[str]) -> Any:
+    """Read what the `save` of any class wrote, if no code has to be given again."""
+    kind = kind_of(path)
+    cls = _BUNDLED.get(kind, Savable)
+    if not issubclass(cls, Savable):
+        raise ValueError(f"{os.fspath(path)} holds a {kind}, which is nothing that is saved alone")
+    return cls.load(path)
+
+
 def write_parts(
     path: str | os.PathLike[str], parts: Mapping[str, Any], tensors: Mapping[str, Tensor]
 ) -> None:
@@ -191,7 +218,7 @@ def _load(cls: type, path: str | os.PathLike[str], given: Mapping[str, Any]) -> 
         raise ValueError(f"{name}: the header is damaged: {error!r}") from error
 
 
-def _read(name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def _read(name: str, header_only: bool = False) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         with safetensors.safe_open(name, framework="pt") as file:
             text = (file.metadata() or {}).get(_KEY)
@@ -203,8 +230,9 @@ def _read(name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
                     f"{name} has format {header['format']}, this version of likelihood-gan reads "
                     f"up to {FORMAT}; install a newer one"
                 )
+            keys = () if header_only else file.keys()
             # clones: what is read hangs on the file, which may be replaced
-            return header, {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
+            return header, {key: file.get_tensor(key).clone() for key in keys}
     except safetensors.SafetensorError as error:
         raise ValueError(f"{name} is damaged or no safetensors file: {error}") from error
 

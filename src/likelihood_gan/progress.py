@@ -136,6 +136,11 @@ class Epochs(Progress):
             self.line(what)
         self._every, self._epoch, self._nats, self._began = every, done, "", False
 
+    def go_on(self, done: int) -> None:
+        """Say that so many epochs were run before, when that is known only now."""
+        self._epoch = done
+        self.move(done)
+
     def step(self, phase: str, share: float) -> None:
         """Say which share of the current epoch's steps is done."""
         if not self._began:  # what came before was no step

@@ -23,10 +23,12 @@ SEQUENCES_PER_CHUNK = 2**16
 """Sequences that are scored at a time: bounds the memory, whatever the corpus."""
 
 
-def check_chunks(X: Sequences) -> Iterator[list[Sequence[Hashable]]]:
+def check_chunks(
+    X: Sequences, size: int = SEQUENCES_PER_CHUNK
+) -> Iterator[list[Sequence[Hashable]]]:
     """Yield the elements of an iterable of sequences in lists, as `check_sequences` gives them."""
     elements, start = iter(elements_of(X, "X")), 0
-    while chunk := list(itertools.islice(elements, SEQUENCES_PER_CHUNK)):
+    while chunk := list(itertools.islice(elements, size)):
         yield _check_elements(chunk, "X", start)
         start += len(chunk)
 
