@@ -47,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             code = _run(arguments)
         sys.stdout.flush()
     except OSError as error:  # of standard output: what else can fail is told by `_run`
+        if sys.flags.dev_mode:
+            raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):
             return DONE
