@@ -23,12 +23,10 @@ SEQUENCES_PER_CHUNK = 2**16
 """Sequences that are scored at a time: bounds the memory, whatever the corpus."""
 
 
-def check_chunks(
-    X: Sequences, size: int = SEQUENCES_PER_CHUNK
-) -> Iterator[list[Sequence[Hashable]]]:
+def check_chunks(X: Sequences, size: int | None = None) -> Iterator[list[Sequence[Hashable]]]:
     """Yield the elements of an iterable of sequences in lists, as `check_sequences` gives them."""
     elements, start = iter(elements_of(X, "X")), 0
-    while chunk := list(itertools.islice(elements, size)):
+    while chunk := list(itertools.islice(elements, size or SEQUENCES_PER_CHUNK)):
         yield _check_elements(chunk, "X", start)
         start += len(chunk)
 
