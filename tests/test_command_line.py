@@ -146,13 +146,16 @@ def test_sample_prints_what_python_draws(options, arguments, results, model, fit
     assert results("sample", model, *options.split(), "--seed", 3) == expected
 
 
-def test_new_leaves_out_what_a_file_holds(results, model, words, tmp_path, fitted):
-    drawn = results("sample", model, "-n", 40, "--new", words, "--seed", 0)
-    assert drawn == fitted.sample(40, exclude=NAMES, random_state=0)
-    assert not set(drawn) & set(NAMES)
-    counted = tmp_path / "counted.tsv"
-    counted.write_text("".join(f"{name}\t2\n" for name in NAMES))
-    assert results("sample", model, "-n", 40, "--new", counted, "--counts", "--seed", 0) == drawn
+def test_new_leaves_out_what_a_file_holds(results, model, tmp_path, fitted):
+    known = fitted.sample(40, min_len=1, random_state=0)[:20]
+    listed, counted = tmp_path / "listed.txt", tmp_path / "counted.tsv"
+    listed.write_text("\n".join(known))
+    counted.write_text("".join(f"{name}\t2\n" for name in known))
+    draw = ("sample", model, "-n", 40, "--min-len", 1, "--seed", 0)
+    assert set(results(*draw)) & set(known)
+    expected = fitted.sample(40, min_len=1, exclude=known, random_state=0)
+    assert results(*draw, "--new", listed) == expected
+    assert results(*draw, "--new", counted, "--counts") == expected
 
 
 def test_sampled_scores_are_those_of_score(results, model, tmp_path):
@@ -212,7 +215,7 @@ class Endless(io.RawIOBase):
 
 @pytest.mark.parametrize(("options", "most"), [([], 25), (["--line-by-line"], 3)])
 def test_lines_are_answered_before_the_end_of_the_stream(options, most, model, monkeypatch, capsys):
-    monkeypatch.setattr("likelihood_gan.commands.SEQUENCES_PER_CHUNK", 20)
+    monkeypatch.setattr("likelihood_gan.validation.SEQUENCES_PER_CHUNK", 20)
     stream = Endless(lambda: "ada\t-" in capsys.readouterr().out)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(stream, 4)))
     assert main(["score", str(model), "-", *options]) == 130
@@ -345,8 +348,7 @@ def test_without_a_checkpoint_the_best_epoch_is_kept_under_another_name(
     assert (code, shown) == (130, "")
     assert "fit ended after 3 of 5 epochs" in err and f"{out}.unfinished" in err
     assert sorted(os.listdir(tmp_path)) == ["model.st.unfinished"]
-    kept = LikelihoodGAN.load(f"{out}.unfinished")
-    assert kept.n_iter_ == 3 and kept.callbacks is None
+    assert LikelihoodGAN.load(f"{out}.unfinished").n_iter_ == 3
 
 
 def test_before_an_epoch_is_finished_there_is_nothing_to_keep(run, words, tmp_path, ctrl_c):
@@ -361,6 +363,22 @@ def test_training_that_diverges_is_told_apart_and_not_gone_on_with(run, words, t
     code, out, err = run("fit", words, "--out", tmp_path / "model.st", *TINY, *rate)
     assert (code, out) == (1, "") and "diverged" in err and "learning_rate" in err
     assert "resume" not in err and not (tmp_path / "model.st").exists()
+
+
+def test_what_diverged_later_is_kept_as_it_was_before(run, words, tmp_path, ctrl_c):
+    ctrl_c(3, FloatingPointError("the loss is NaN"))
+    out, state = tmp_path / "model.st", tmp_path / "state"
+    code, _, err = run("fit", words, "--out", out, "--checkpoint", state, *TINY)
+    assert code == 1 and f"{out}.unfinished" in err and "resume" not in err
+    kept = LikelihoodGAN.load(f"{out}.unfinished")
+    assert kept.n_iter_ == 3 and kept.callbacks is None
+
+
+def test_progress_is_no_result(run, words, tmp_path):
+    code, out, err = run("fit", words, "--out", tmp_path / "model.st", *TINY, "--verbose", 2)
+    assert code == 0 and out.startswith(f"{tmp_path}") and out.count("\n") == 1
+    assert re.findall(r"^epoch +(\d)", err, re.MULTILINE) == ["2", "4", "5"]
+    LikelihoodGAN.load(tmp_path / "model.st")
 
 
 REFINE = ("--refine", "--set", "refined__n_samples=600")

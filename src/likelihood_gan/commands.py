@@ -30,7 +30,7 @@ from likelihood_gan.datasets import iter_sequences
 from likelihood_gan.distribution import SequenceDistribution, SequenceEstimator
 from likelihood_gan.progress import counted, watched
 from likelihood_gan.refined import Refined
-from likelihood_gan.validation import SEQUENCES_PER_CHUNK, check_chunks, check_known
+from likelihood_gan.validation import check_chunks, check_known
 from likelihood_gan.vocabulary import Vocabulary, vocabulary_of
 
 
@@ -68,7 +68,7 @@ def score(arguments: Namespace) -> None:
     source = open_source(arguments.sequences)
     lines = iter_sequences(source, encoding=arguments.encoding, keep_empty=arguments.keep_empty)
     waits = arguments.sequences == STANDARD_INPUT and sys.stdin.isatty()
-    size = 1 if arguments.line_by_line or waits else SEQUENCES_PER_CHUNK
+    size = 1 if arguments.line_by_line or waits else None
     with watched(sys.stderr.isatty() and not sys.stdout.isatty()):
         for chunk in counted(check_chunks(lines, size), None, "scoring sequences"):
             scores = np.full(len(chunk), -np.inf)
