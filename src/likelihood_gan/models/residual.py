@@ -148,15 +148,14 @@ class ResidualLSTM(Autoregressive, nn.Module):
     def _correct(
         self, read: Tensor, log_q: Tensor, state: State, rng: torch.Generator | None
     ) -> tuple[Tensor, State]:
-        shown = torch.ones_like(log_q[:, :1, :1])
+        seen, given = log_q.exp(), log_q
         if self.training and (hidden := self.arguments["ngram_dropout"]):
-            shown = (torch.rand(shown.shape, device=shown.device, generator=rng) >= hidden).to(
-                shown
-            )
-        inputs = torch.cat([self.symbols(read, self.output.weight.dtype), shown * log_q.exp()], 2)
+            shown = torch.rand((len(read), 1, 1), device=read.device, generator=rng) >= hidden
+            seen, given = seen * shown, given * shown
+        inputs = torch.cat([self.symbols(read, self.output.weight.dtype), seen], 2)
         h, state = self.lstm(inputs, state, rng)
         # a symbol of probability 0 in the counts has one in the uniform end of the recursion
-        scores = self.output(h) + self.trust(h) * shown * log_q
+        scores = self.output(h) + self.trust(h) * given
         if (unseen := self._never_counted()) is not None:
             scores = torch.where(unseen, log_q, scores)
         return scores.log_softmax(-1), state
