@@ -1,6 +1,6 @@
 """`NGram`, interpolated modified Kneser-Ney as a generator: it learns by counting.
 
-How a network corrects it is left to `residual`.
+How its contexts are counted is left to `contexts`, how a network corrects it to `residual`.
 """
 
 import math
@@ -9,16 +9,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from likelihood_gan.models.contexts import BUFFERS, N_CLASSES, class_of, count_contexts, find
 from likelihood_gan.protocols import END, State, lengths
 from likelihood_gan.rows import hash_rows, occurrences, repeat_themselves
 from likelihood_gan.rules import NONE, NOT_NEGATIVE, check, integer
 from likelihood_gan.sampling import Autoregressive
 
-N_CLASSES = 3
-"""Counts of 1, of 2, and of more are discounted differently."""
 SYMBOLS_FOR_DISCOUNTS = 100_000
 """Symbols, about, whose likelihood chooses the discounts, and the order."""
 ORDERS = 6, 8, 12, 16, 24
@@ -27,7 +25,6 @@ WORTH_LONGER = 0.01
 _NOTHING = -1  # what stands before the start mark
 _SOME = 1e-9  # counts below it are rounding errors
 _USUAL = torch.tensor([0.75, 0.5, 0.45], dtype=torch.float64)  # discounts for text
-_BUFFERS = ("edges", "nodes", "pairs", "shorter", "counts", "first", "totals", "discounted")
 
 
 class NGram(Autoregressive, nn.Module):
@@ -103,8 +100,10 @@ class NGram(Autoregressive, nn.Module):
         self.n_tokens, self.min_count = n_tokens, min_count
         self._orders = ORDERS if order is None else (order,)
         order = self._orders[0]
-        nothing = _count(torch.zeros((0, 1), dtype=torch.int64), np.zeros(0), n_tokens, order, 0)
-        for name, values in zip(_BUFFERS, nothing, strict=True):
+        nothing = count_contexts(
+            torch.zeros((0, 1), dtype=torch.int64), np.zeros(0), n_tokens, order, 0
+        )
+        for name, values in zip(BUFFERS, nothing, strict=True):
             self.register_buffer(name, values)
         self.register_buffer("discounts", _USUAL.repeat(order, 1))
         self.register_buffer("rows", torch.zeros(0, dtype=torch.int64))
@@ -132,14 +131,14 @@ class NGram(Autoregressive, nn.Module):
         self.rows, self.left_out = keys.to(device), torch.from_numpy(left_out)[sorting].to(device)
         guess, kept, lowest = _USUAL.to(device)[None], {}, math.inf
         for order in self._orders:
-            counted = _count(tokens, times, self.n_tokens, order, self.min_count)
-            for name, values in zip(_BUFFERS, counted, strict=True):
+            counted = count_contexts(tokens, times, self.n_tokens, order, self.min_count)
+            for name, values in zip(BUFFERS, counted, strict=True):
                 setattr(self, name, values.to(device))
             self.discounts = torch.cat([guess, guess[-1:].repeat(order - len(guess), 1)])
             nats = self._choose_discounts(tokens, torch.from_numpy(times))
             if nats > (1 - WORTH_LONGER) * lowest:
                 break
-            kept = {name: getattr(self, name) for name in (*_BUFFERS, "discounts")}
+            kept = {name: getattr(self, name) for name in (*BUFFERS, "discounts")}
             guess, lowest = self.discounts, nats
         for name, values in kept.items():
             setattr(self, name, values)
@@ -202,7 +201,7 @@ class NGram(Autoregressive, nn.Module):
         path = [node]
         for symbol in history.flip(1).unbind(1):
             known = (node >= 0) & (symbol != _NOTHING)
-            edge, found = _find(self.edges, node * self.n_tokens + symbol, known)
+            edge, found = find(self.edges, node * self.n_tokens + symbol, known)
             node = self.nodes[edge].where(found, -1) if len(self.nodes) else node.new_full((), -1)
             path.append(node.expand(len(history)))
         return torch.stack(path, 1)
@@ -213,7 +212,7 @@ class NGram(Autoregressive, nn.Module):
         """Return for every length of context what the recursion needs."""
         features: _Features = []
         for depth, node in enumerate(places.path.unbind(1)):
-            entry, found = _find(self.pairs, node * self.n_tokens + places.symbol, node >= 0)
+            entry, found = find(self.pairs, node * self.n_tokens + places.symbol, node >= 0)
             count = self.counts[entry].where(found, 0) if len(self.pairs) else found.double()
             total, discounted = self.totals[node], self.discounted[node]
             if removals is not None:
@@ -223,7 +222,7 @@ class NGram(Autoregressive, nn.Module):
                 total, discounted = total - less, discounted + change
             known = (node >= 0) & (total > _SOME)
             count = count.clamp(min=0)
-            clipped, kind = count.clamp(max=N_CLASSES), _class(count)
+            clipped, kind = count.clamp(max=N_CLASSES), class_of(count)
             features.append((known, count, clipped, kind, total.where(known, 1), discounted))
         return features
 
@@ -261,7 +260,7 @@ class NGram(Autoregressive, nn.Module):
                     keys, torch.ones_like(keys, dtype=torch.bool)
                 )
                 count = count.clamp(min=0)
-            direct = count - d[_class(count)] * count.clamp(max=N_CLASSES)
+            direct = count - d[class_of(count)] * count.clamp(max=N_CLASSES)
             symbol = self.pairs[entry] - node[row] * self.n_tokens
             given = p.new_zeros(len(node), self.n_tokens).index_put((row, symbol), direct)
             given = given + (discounted @ d)[:, None] * p[known]
@@ -280,7 +279,7 @@ class NGram(Autoregressive, nn.Module):
         if not self.training or len(self.rows) == 0:
             return None
         key = hash_rows(tokens)
-        place, known = _find(self.rows, key, torch.ones_like(key, dtype=torch.bool))
+        place, known = find(self.rows, key, torch.ones_like(key, dtype=torch.bool))
         known = known & (tokens == END).any(1)  # a cut row was not counted
         times = self.left_out[place].where(known, 0)[places.row]
         longest = (places.path >= 0).sum(1) - 1
@@ -290,7 +289,7 @@ class NGram(Autoregressive, nn.Module):
         for depth in range(self.order - 1, -1, -1):
             node = places.path[:, depth]
             here = (longest == depth) & (times > 0)
-            entry, _ = _find(self.pairs, node * self.n_tokens + places.symbol, here)
+            entry, _ = find(self.pairs, node * self.n_tokens + places.symbol, here)
             keys = torch.cat([keys, (places.row * n_pairs + entry)[here]])
             keys, index = keys.unique(return_inverse=True)
             amounts = torch.cat([amounts, times[here]])
@@ -309,7 +308,7 @@ class NGram(Autoregressive, nn.Module):
         after = (before - amounts).clamp(min=0)
         change = amounts.new_zeros(len(nodes) * N_CLASSES)
         for count, sign in ((before, -1), (after, 1)):
-            place = index * N_CLASSES + _class(count)
+            place = index * N_CLASSES + class_of(count)
             change = change.index_add(0, place, sign * count.clamp(max=N_CLASSES))
         total = amounts.new_zeros(len(nodes)).index_add(0, index, amounts)
         return _Removal(keys, amounts, nodes, total, change.view(-1, N_CLASSES))
@@ -380,111 +379,13 @@ class _Removal(NamedTuple):
     discounted: Tensor
 
     def of_pairs(self, keys: Tensor, known: Tensor) -> Tensor:
-        place, found = _find(self.pairs, keys, known)
+        place, found = find(self.pairs, keys, known)
         return self.amounts[place].where(found, 0) if len(self.pairs) else keys.double() * 0
 
     def of_nodes(self, keys: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
         if len(self.nodes) == 0:
             nothing = keys.double() * 0
             return nothing, nothing[:, None].expand(-1, N_CLASSES)
-        place, found = _find(self.nodes, keys, known)
+        place, found = find(self.nodes, keys, known)
         of_classes = self.discounted[place].where(found[:, None], 0)
         return self.totals[place].where(found, 0), of_classes
-
-
-def _count(
-    tokens: Tensor, times: NDArray[np.float64], n_tokens: int, order: int, min_count: float
-) -> list[Tensor]:
-    """Return the tree of contexts and its counts, in the order of `_BUFFERS`."""
-    rows = tokens.numpy()
-    row, place = (np.arange(rows.shape[1]) <= lengths(tokens).numpy()[:, None]).nonzero()
-    symbol, weight = rows[row, place].astype(np.int64), times[row]
-    read = np.pad(rows, ((0, 0), (1, 0)))  # column `place` is what stands to the left
-    node, n_nodes = np.zeros(len(row), dtype=np.int64), 1
-    edges, pairs, counts = [np.zeros(0, dtype=np.int64)], [], []
-    for depth in range(order):
-        if depth:
-            alive = place >= depth - 1  # one start mark, and nothing before it
-            row, place, symbol, weight = row[alive], place[alive], symbol[alive], weight[alive]
-            new, node = np.unique(
-                node[alive] * n_tokens + read[row, place - depth + 1], return_inverse=True
-            )
-            node, n_nodes = node + n_nodes, n_nodes + len(new)
-            edges.append(new)
-        found, index = np.unique(node * n_tokens + symbol, return_inverse=True)
-        pairs.append(found)
-        counts.append(np.bincount(index, weights=weight, minlength=len(found)))
-    edge = np.concatenate(edges)
-    starts = np.cumsum([0, *map(len, pairs)])
-    shorter = [np.zeros(len(pairs[0]), dtype=np.int64)]
-    met = np.concatenate([[np.inf], np.zeros(n_nodes - 1)])  # how often each context was met
-    for depth in range(order - 1):  # Kneser-Ney: distinct symbols to the left, where there are any
-        child, symbol = np.divmod(pairs[depth + 1], n_tokens)
-        at = np.searchsorted(pairs[depth], edge[child - 1] // n_tokens * n_tokens + symbol)
-        shorter.append(starts[depth] + at)
-        begins = np.zeros(len(pairs[depth]), dtype=bool)
-        if depth:
-            context = pairs[depth] // n_tokens
-            begins = edge[context - 1] % n_tokens == END
-            np.add.at(met, context, counts[depth])
-        n_left = np.bincount(at, minlength=len(pairs[depth])).astype(np.float64)
-        counts[depth] = np.where(begins, counts[depth], n_left)
-    if order > 1:
-        np.add.at(met, pairs[-1] // n_tokens, counts[-1])
-    pair, count = np.concatenate(pairs), np.concatenate(counts).astype(np.float64)
-    short = np.concatenate(shorter)
-    to = np.arange(1, n_nodes)
-    if min_count > 0:
-        edge, to, pair, count, short, n_nodes = _prune(
-            met >= min_count, edge, to, pair, count, short, n_tokens
-        )
-    context, kind = pair // n_tokens, _class(torch.from_numpy(count)).numpy()
-    discounted = np.bincount(
-        context * N_CLASSES + kind,
-        weights=np.minimum(count, N_CLASSES),
-        minlength=n_nodes * N_CLASSES,
-    )
-    found = [
-        edge,
-        to,
-        pair,
-        short,
-        count,
-        np.searchsorted(pair, np.arange(n_nodes + 1) * n_tokens),
-        np.bincount(context, weights=count, minlength=n_nodes).astype(np.float64),
-        discounted.reshape(n_nodes, N_CLASSES).astype(np.float64),
-    ]
-    return [torch.from_numpy(values) for values in found]
-
-
-def _prune(
-    kept: NDArray[np.bool_],
-    edge: NDArray[np.int64],
-    to: NDArray[np.int64],
-    pair: NDArray[np.int64],
-    count: NDArray[np.float64],
-    short: NDArray[np.int64],
-    n_tokens: int,
-) -> tuple[Any, ...]:
-    """Leave contexts out, and number the others anew; a context is met at most as often as its parent."""
-    number = np.cumsum(kept) - 1
-    parent, symbol = np.divmod(edge, n_tokens)
-    edges = kept[to]
-    edge, to = number[parent[edges]] * n_tokens + symbol[edges], number[to[edges]]
-    context, symbol = np.divmod(pair, n_tokens)
-    pairs = kept[context]
-    place = np.cumsum(pairs) - 1
-    pair, short = number[context[pairs]] * n_tokens + symbol[pairs], place[short[pairs]]
-    return edge, to, pair, count[pairs], short, int(kept.sum())
-
-
-def _class(counts: Tensor) -> Tensor:
-    return counts.ceil().clamp(1, N_CLASSES).long() - 1
-
-
-def _find(keys: Tensor, wanted: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-    """Return places in a sorted list, and whether `wanted` is there."""
-    if len(keys) == 0:
-        return torch.zeros_like(wanted), torch.zeros_like(known)
-    place = torch.searchsorted(keys, wanted).clamp(max=len(keys) - 1)
-    return place, known & (keys[place] == wanted)
