@@ -175,3 +175,10 @@ def test_watching_is_no_part_of_what_is_saved(tmp_path):
     gan = LikelihoodGAN.load(tmp_path / "1")
     assert gan.verbose == 0
     assert LikelihoodGAN.load(tmp_path / "1", verbose=2).verbose == 2
+
+
+@pytest.mark.parametrize("callback", [PrintEpoch, PrintSamples])
+@pytest.mark.parametrize("every", [0, -1, 1.5, True, "often"])
+def test_an_odd_number_of_epochs_is_refused(callback, every):
+    with pytest.raises((TypeError, ValueError), match="every must be an integer >= 1, got"):
+        callback(every=every)

@@ -438,6 +438,12 @@ def test_a_symbol_that_is_no_json_is_refused_and_the_old_file_stays(fitted, tmp_
         assert os.listdir(tmp_path) == ["gan"]
 
 
+def test_arrays_of_one_mapping_do_not_take_each_other_s_place(tmp_path):
+    arrays = {"a": np.arange(3), "b": {"c": np.ones(2), "d": np.zeros(2)}}
+    persistence.write_parts(tmp_path / "parts", {"arrays": arrays}, {})
+    np.testing.assert_equal(persistence.Parts(tmp_path / "parts").decode("arrays"), arrays)
+
+
 def test_a_failed_write_leaves_the_old_file_and_no_litter(fitted, tmp_path, monkeypatch):
     fitted.save(tmp_path / "gan")
     before = (tmp_path / "gan").read_bytes()

@@ -39,6 +39,7 @@ ORDER = [
     "runs",
     "fitting",
     "symbols",
+    "files",
     "persistence",
     "checkpoint",
     "verbs",

@@ -17,8 +17,9 @@ from typing import Any, Self
 
 from likelihood_gan.checkpoint import Checkpoint, Frame
 from likelihood_gan.distribution import SequenceDistribution
+from likelihood_gan.files import write_atomically
 from likelihood_gan.fitting import Saver, Watcher
-from likelihood_gan.persistence import bundled, write_atomically
+from likelihood_gan.persistence import bundled
 from likelihood_gan.progress import COLUMNS, describe, say
 from likelihood_gan.rules import NOT_NEGATIVE, check, integer
 
@@ -52,6 +53,9 @@ class PrintEpoch:
 
     every: int = 1
 
+    def __post_init__(self) -> None:
+        check(self.every, "every", integer(1))
+
     def __call__(self, distribution: SequenceDistribution, history: list[dict[str, Any]]) -> None:
         """Print the losses, the effective sample size and the held-out nats per sequence."""
         if history[-1]["epoch"] % self.every == 0:
@@ -77,6 +81,8 @@ class PrintSamples:
     )
 
     def __post_init__(self) -> None:
+        check(self.n_samples, "n_samples", integer(1))
+        check(self.every, "every", integer(1))
         if self.known is not None:
             known = frozenset(s if isinstance(s, str) else tuple(s) for s in self.known)
             object.__setattr__(self, "known", known)

@@ -1,9 +1,8 @@
 """Objects as one safetensors file with a JSON header; nothing in it is executable.
 
-Everything but arrays and weights is in the header, under a single key, as sorted JSON. Classes of the
-package, and the few of scikit-learn that it uses by default, are written by name; other code (a custom
+Everything but arrays and weights is in the header. Classes of the package, and the few of scikit-learn that it uses by default, are written by name; other code (a custom
 generator, a callback, the Enum of a symbol) is only mentioned and must be given again on loading. What an
-object consists of is left to its class, what symbols are in JSON to `symbols`.
+object consists of is left to its class, what symbols are in JSON to `symbols`, the file to `files`.
 """
 
 import dataclasses
@@ -11,12 +10,9 @@ import inspect
 import json
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import numpy as np
-import safetensors
-import safetensors.torch
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.frozen import FrozenEstimator
@@ -26,14 +22,13 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from likelihood_gan import models, objectives
+from likelihood_gan.files import check_path, read_file, write_file
 from likelihood_gan.huggingface import CausalLM, read_config, write_config
 from likelihood_gan.ngrams import NGramHasher
 from likelihood_gan.plugins import build_module
 from likelihood_gan.symbols import enums_among, read_symbol, write_symbol
 from likelihood_gan.vocabulary import Vocabulary, sort_symbols
 
-FORMAT = 1
-_KEY = "likelihood_gan"
 _BUNDLED: dict[str, Any] = {
     cls.__name__: cls
     for cls in (
@@ -90,15 +85,9 @@ class Savable:
         """
         if isinstance(self, BaseEstimator):
             check_is_fitted(self)
-        target = _check_path(path)
-        if not target.parent.is_dir():
-            raise FileNotFoundError(
-                f"path={os.fspath(path)!r}: there is no folder {str(target.parent)!r}; make it first"
-            )
         writer = _Writer()
-        header = {"format": FORMAT, "object": writer.encode(self, "")}
-        data = safetensors.torch.save(writer.tensors, {_KEY: json.dumps(header, sort_keys=True)})
-        write_atomically(target, data)
+        header = {"object": writer.encode(self, "")}
+        write_file(path, header, writer.tensors)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], **parameters: Any) -> Self:
@@ -132,8 +121,8 @@ def kind_of(path: str | os.PathLike[str]) -> str:
     ValueError
         If the file is damaged, foreign or of a newer format.
     """
-    name = str(_check_path(path))
-    header, _ = _read(name, header_only=True)
+    name = str(check_path(path))
+    header, _ = read_file(name, header_only=True)
     if "parts" in header:
         return "checkpoint"
     try:
@@ -159,9 +148,7 @@ def write_parts(
     for name, tensor in tensors.items():
         writer._store(tensor, name)
     encoded = {name: writer.encode(value, name) for name, value in parts.items()}
-    header = {"format": FORMAT, "parts": encoded}
-    data = safetensors.torch.save(writer.tensors, {_KEY: json.dumps(header, sort_keys=True)})
-    write_atomically(path, data)
+    write_file(path, {"parts": encoded}, writer.tensors)
 
 
 class Parts:
@@ -175,7 +162,7 @@ class Parts:
 
     def __init__(self, path: str | os.PathLike[str]):
         self.name = os.fspath(path)
-        header, self.tensors = _read(self.name)
+        header, self.tensors = read_file(self.name)
         if "parts" not in header:
             raise ValueError(f"{self.name} is no checkpoint; read it with load")
         self.encoded: dict[str, Any] = header["parts"]
@@ -199,8 +186,8 @@ def encode_parameters(estimator: BaseEstimator) -> dict[str, Any]:
 
 
 def _load(cls: type, path: str | os.PathLike[str], given: Mapping[str, Any]) -> Any:
-    name = str(_check_path(path))
-    header, tensors = _read(name)
+    name = str(check_path(path))
+    header, tensors = read_file(name)
     if "parts" in header:
         raise ValueError(f"{name} is a checkpoint of a fit; read it with resume")
     try:
@@ -216,55 +203,6 @@ def _load(cls: type, path: str | os.PathLike[str], given: Mapping[str, Any]) -> 
         raise ValueError(str(error)) from None
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise ValueError(f"{name}: the header is damaged: {error!r}") from error
-
-
-def _read(name: str, header_only: bool = False) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    try:
-        with safetensors.safe_open(name, framework="pt") as file:
-            text = (file.metadata() or {}).get(_KEY)
-            if text is None:
-                raise ValueError(f"{name} is a safetensors file, but not one of likelihood-gan")
-            header = json.loads(text)
-            if header["format"] > FORMAT:
-                raise ValueError(
-                    f"{name} has format {header['format']}, this version of likelihood-gan reads "
-                    f"up to {FORMAT}; install a newer one"
-                )
-            keys = () if header_only else file.keys()
-            # clones: what is read hangs on the file, which may be replaced
-            return header, {key: file.get_tensor(key).clone() for key in keys}
-    except safetensors.SafetensorError as error:
-        raise ValueError(f"{name} is damaged or no safetensors file: {error}") from error
-
-
-def _check_path(path: Any) -> Path:
-    """Return what may be a file, or say why it is none."""
-    if not isinstance(path, (str, os.PathLike)):
-        raise TypeError(f"path must be a str or a pathlib.Path, got {path!r}")
-    given = os.fspath(path)
-    if not given or Path(given).is_dir():
-        raise IsADirectoryError(
-            f"path={given!r} is a folder; pass the name of a file, such as "
-            f"{os.path.join(given, 'model.safetensors')!r}"
-        )
-    return Path(given)
-
-
-def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write a file, or leave it as it is if that is cut short."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:  # its message would name the temporary file alone
-        error.add_note(f"path={str(path)!r} was not written")
-        raise
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 # JSON knows no tuples, no classes and no keys but text: such values are written as
@@ -315,8 +253,12 @@ class _Writer:
         elif type(value) is tuple:
             return {"tuple": [self.encode(v, f"{where}.{i}") for i, v in enumerate(value)]}
         elif isinstance(value, Mapping):
-            pairs = [(self.encode(k, where), self.encode(v, where)) for k, v in value.items()]
-            return {"dict": [list(pair) for pair in pairs]}
+            pairs = enumerate(value.items())
+            return {
+                "dict": [
+                    [self.encode(k, where), self.encode(v, f"{where}.{i}")] for i, (k, v) in pairs
+                ]
+            }
         raise ValueError(
             f"{where or 'it'} holds {value!r}, which cannot be written to a safe file; use pickle or "
             "joblib instead"
@@ -410,7 +352,8 @@ class _Reader:
             parts = {self.decode(v, where) for v in content}
             return parts if kind == "set" else frozenset(parts)
         if kind == "dict":
-            return {self.decode(k, where): self.decode(v, where) for k, v in content}
+            pairs = enumerate(content)
+            return {self.decode(k, where): self.decode(v, f"{where}.{i}") for i, (k, v) in pairs}
         if kind == "config":
             return read_config(self.decode(content, where))
         if kind == "code":
