@@ -110,7 +110,8 @@ def fit_ngram(sequences, weights=None, *, vocabulary=None, order=None, watch=Non
     """Count sequences with the package's n-gram model.
 
     Without `order`, longer contexts are tried until the likelihood of each sequence under the counts
-    of the others is no better: that needs no held-out part. `watch` is called with each model, as a
+    of the others is no better: that needs no held-out part. (`NGram` itself begins at 6, and wants one
+    per cent; as a control it shall be as good as it can.) `watch` is called with each model, as a
     callback of `LikelihoodGAN` is.
 
     Returns

@@ -11,13 +11,13 @@ from typing import Any
 
 import torch
 from scipy.stats import chi2
-from sklearn.utils import check_random_state
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from likelihood_gan import protocols
 from likelihood_gan.devices import device_of, limited_threads
 from likelihood_gan.protocols import END, call_with_rng, has_step
+from likelihood_gan.rules import random_source
 from likelihood_gan.sampling import Autoregressive, take_rows
 
 __all__ = ["check_discriminator", "check_generator"]
@@ -69,7 +69,7 @@ class _Trial:
     def __init__(self, model: Any, kind: str, n_tokens: int, n_samples: int, random_state: Any):
         self.original, self.kind, self.n_tokens, self.n_samples = model, kind, n_tokens, n_samples
         self.device = device_of(model) if isinstance(model, nn.Module) else torch.device("cpu")
-        seed = int(check_random_state(random_state).randint(2**31 - 1))
+        seed = int(random_source(random_state).randint(2**31 - 1))
         self.rng = torch.Generator(self.device).manual_seed(seed)
 
     @cached_property
