@@ -19,6 +19,7 @@ ORDER = [
     "ngrams",
     "schedules",
     "devices",
+    "processes",
     "rows",
     "rejection",
     "progress",

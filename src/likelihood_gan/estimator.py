@@ -26,6 +26,7 @@ from likelihood_gan.objectives import Objective, is_adversarial
 from likelihood_gan.parameters import check_parameters
 from likelihood_gan.phases import PHASES, make_phases
 from likelihood_gan.plugins import ModuleParameters, try_out
+from likelihood_gan.processes import check_same, from_first, is_first
 from likelihood_gan.progress import watched
 from likelihood_gan.protocols import GeneratorModule, has_count
 from likelihood_gan.rows import count_distinct, repeat_themselves
@@ -294,7 +295,7 @@ class LikelihoodGAN(ModuleParameters, Resumable, SequenceEstimator):
 
         rows = tokens[first]
 
-        random_state = random_source(self.random_state)
+        random_state = from_first(random_source(self.random_state))
         device = resolve_device(self.device)
         if saved is None:
             held_out = self._hold_out(rows, shares, random_state)
@@ -307,6 +308,7 @@ class LikelihoodGAN(ModuleParameters, Resumable, SequenceEstimator):
         modules = self._make_modules(is_adversarial(objective), vocabulary.n_tokens, rng, device)
         rng = torch_rng(random_state, device)
         frame = saved.frame if saved else Frame.of(self, vocabulary, rows, shares, held_out)
+        check_same("X, sample_weight and symbols", lambda: (frame.data, list(vocabulary.symbols)))
         with limited_threads(*modules):
             try_out(*modules, data.training, vocabulary.n_tokens, objective, rng)
             distribution = SequenceDistribution(modules[0], vocabulary, max_len)
@@ -330,7 +332,7 @@ class LikelihoodGAN(ModuleParameters, Resumable, SequenceEstimator):
                 batch_size=int(self.batch_size),
                 discriminator_learning_rate=self.discriminator_learning_rate,
                 precision=self.precision,
-                verbose=self.verbose,
+                verbose=self.verbose if is_first() else 0,
                 rng=rng,
             )
         if run.fitted:
