@@ -32,7 +32,7 @@ class _Rows(NamedTuple):
     """Which rows of a batch are computed here, of how many."""
 
     n: int
-    index: Tensor
+    mine: Tensor
 
 
 _GROUP: ContextVar[_Group | None] = ContextVar("group", default=None)
@@ -151,12 +151,12 @@ def draw_rows(draw: Callable[[Tensor], Tensor], like: Tensor) -> Tensor:
     So a row meets the numbers that it would meet in one process.
     """
     rows = _ROWS.get()
-    if rows is None or len(rows.index) != len(like):
+    if rows is None or len(rows.mine) != len(like):
         return draw(like)
     # in memory as the tensor is: in that order numbers are drawn
     layout = sorted(range(like.ndim), key=lambda d: (like.stride(d), d), reverse=True)
     size = (rows.n, *like.shape[1:])
-    return draw(torch.empty_permuted(size, layout, dtype=like.dtype, device=like.device))[rows.index]
+    return draw(torch.empty_permuted(size, layout, dtype=like.dtype, device=like.device))[rows.mine]
 
 
 def average_gradients(parameters: Iterable[Tensor]) -> None:
