@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from likelihood_gan import protocols
-from likelihood_gan.devices import device_of, limited_threads
+from likelihood_gan.devices import device_of, computing
 from likelihood_gan.protocols import END, call_with_rng, has_step
 from likelihood_gan.rules import random_source
 from likelihood_gan.sampling import Autoregressive, take_rows
@@ -139,7 +139,7 @@ def _check(laws: Iterable[Law], trial: _Trial) -> None:
     if trial.n_tokens < 2:
         raise ValueError(f"n_tokens must be at least 2 (END and a symbol), got {trial.n_tokens}")
     devices = [trial.device] if trial.device.type == "cuda" else []
-    limited = limited_threads(trial.original)
+    limited = computing(trial.original)
     with limited, torch.random.fork_rng(devices=devices), torch.no_grad():
         for law in laws:
             name = getattr(law, "__name__", "").strip("_").replace("_", " ")

@@ -18,7 +18,7 @@ from likelihood_gan import persistence
 from likelihood_gan.callbacks import Callback, attach
 from likelihood_gan.checkpoint import Frame, Resumable, Saved
 from likelihood_gan.corpus import Data, Split, hold_out
-from likelihood_gan.devices import limited_threads, resolve_device, torch_rng
+from likelihood_gan.devices import computing, own_modes, resolve_device, torch_rng
 from likelihood_gan.distribution import SequenceDistribution, SequenceEstimator, evaluate
 from likelihood_gan.fitting import fit_modules
 from likelihood_gan.models import LSTMDiscriminator, ResidualLSTM
@@ -275,12 +275,14 @@ class LikelihoodGAN(ModuleParameters, Resumable, SequenceEstimator):
         --------
         resume : Go on with a fit from its checkpoint.
         """
-        return self._fit(X, sample_weight, y=y)
+        return self._fit(X, sample_weight, resolve_device(self.device), y=y)
 
+    @own_modes()
     def _fit(
         self,
         X: Sequences,
         sample_weight: ArrayLike | None,
+        device: torch.device,
         saved: Saved | None = None,
         y: Any = None,
     ) -> Self:
@@ -295,7 +297,6 @@ class LikelihoodGAN(ModuleParameters, Resumable, SequenceEstimator):
         rows = tokens[first]
 
         random_state = random_source(self.random_state)
-        device = resolve_device(self.device)
         if saved is None:
             held_out = self._hold_out(rows, shares, random_state)
         else:
@@ -307,7 +308,7 @@ class LikelihoodGAN(ModuleParameters, Resumable, SequenceEstimator):
         modules = self._make_modules(is_adversarial(objective), vocabulary.n_tokens, rng, device)
         rng = torch_rng(random_state, device)
         frame = saved.frame if saved else Frame.of(self, vocabulary, rows, shares, held_out)
-        with limited_threads(*modules):
+        with computing(*modules):
             try_out(*modules, data.training, vocabulary.n_tokens, objective, rng)
             distribution = SequenceDistribution(modules[0], vocabulary, max_len)
             watchers, savers = attach(self.callbacks or [], distribution, frame)
@@ -413,7 +414,7 @@ class LikelihoodGAN(ModuleParameters, Resumable, SequenceEstimator):
             return probabilities
 
         unknown = 0.0 if random else np.nan
-        with limited_threads(discriminator, generator):
+        with computing(discriminator, generator):
             return evaluate(self.vocabulary_, X, judge, self.handle_unknown, unknown)
 
     def _draw(self, *arguments: Any) -> list[Any]:

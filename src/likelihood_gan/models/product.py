@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from likelihood_gan.devices import limited_threads
+from likelihood_gan.devices import computing
 from likelihood_gan.models.members import Members, call
 from likelihood_gan.protocols import END, State, by_steps, has_step
 from likelihood_gan.sampling import Autoregressive, log_prob_of, next_log_probs
@@ -143,7 +143,7 @@ class Product(Autoregressive, Members):
         """Return what each member says where it is `there`, float64: (members, places, n_tokens)."""
         members = [_parts(member) for member in self.generators]
         blocks = []
-        with limited_threads(self), torch.no_grad(), evaluating(self):
+        with computing(self), torch.no_grad(), evaluating(self):
             for rows, here in zip(
                 tokens.split(_ROWS_PER_BLOCK), there.split(_ROWS_PER_BLOCK), strict=True
             ):
