@@ -14,11 +14,13 @@ import torch
 from conftest import assert_refused, learned, tiny
 from copying import WAYS, through_file
 from enumeration import all_rows, assert_distribution, seeded, stirred
+from sklearn.base import clone
 from torch import nn
 
 from likelihood_gan import GenerativeClassifier, LikelihoodGAN, Refined, SequenceDistribution
 from likelihood_gan.callbacks import Checkpoint
 from likelihood_gan.checks import check_generator
+from likelihood_gan.devices import device_of
 from likelihood_gan.models import Mixture, Product
 from likelihood_gan.protocols import has_count, has_parameters, has_step
 
@@ -62,6 +64,17 @@ def fixed(n):
     return stirred(PAGE.CharGRU(n, 4)).requires_grad_(False)
 
 
+def repeatable(build):
+    """Build with weights that are always the same."""
+
+    def repeat(n):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            return build(n)
+
+    return repeat
+
+
 # from the number of tokens to a model, as the table of the page lists them
 KINDS = {
     "GRU": lambda n: stirred(PAGE.CharGRU(n, 4)),
@@ -75,6 +88,7 @@ KINDS = {
     "mixture of unlike ones": lambda n: PAGE.unlike(n),
     "`log_prob` and `sample` alone": lambda n: stirred(PAGE.Positions(n)),
 }
+KINDS = {kind: repeatable(build) for kind, build in KINDS.items()}
 WRITTEN = [
     *(["CharGRU"], ["CharTransformer", "Layer"], [], [], ["CountedPairs", "after_end"], ["HMM"]),
     *(["Letters"], [], [], ["Positions", "after_end"]),
@@ -168,10 +182,11 @@ def test_constraints_work_with_step_and_the_error_names_it_without(build):
 @pytest.mark.filterwarnings("ignore:the effective sample size")  # some are far from the data
 @each_kind
 def test_it_is_refined(build):
-    data = ["ab", "ab", "ab", "abab", "aab"] * 40
-    plain = distribution(build)
-    refined = Refined(plain, n_samples=1000, random_state=0).fit(data)
-    assert refined.beta_ > 0
+    rng = np.random.default_rng(0)
+    data = ["".join(rng.choice(["ab", "b"], rng.integers(1, 5))) for _ in range(300)]  # no "aa"
+    plain = SequenceDistribution(build(3), "ab", max_len=8)
+    refined = Refined(plain, n_samples=2000, random_state=0).fit(data)
+    assert refined.gain_ > 3 * refined.gain_error_
     assert refined.score(data) > plain.score(data)
     assert all(set(sequence) <= set("ab") for sequence in refined.sample(10, random_state=0))
 
@@ -257,6 +272,7 @@ def test_a_plain_class_is_built_copied_cloned_and_gone_on_with(tmp_path):
     resumed = LikelihoodGAN.resume(tmp_path / "fit", DATA, generator=PAGE.CountedPairs)
     np.testing.assert_array_equal(resumed.score_samples(DATA), scores)
     np.testing.assert_array_equal(copy.deepcopy(gan).score_samples(DATA), scores)
+    np.testing.assert_array_equal(clone(gan).fit(DATA).score_samples(DATA), scores)
     warm = gan.set_params(warm_start=True, callbacks=None).fit(DATA)
     np.testing.assert_array_equal(warm.score_samples(DATA), scores)
     assert [record["phase"] for record in warm.history_] == ["count", "count"]
@@ -339,3 +355,15 @@ def test_a_plain_generator_classifies():
 )
 def test_what_is_no_generator_is_refused(given, error, words):
     assert_refused(lambda: tiny(**FEW | {"generator": given}).fit(DATA), error, words)
+
+
+def test_a_file_of_a_module_is_not_filled_with_something_else(tmp_path):
+    distribution(KINDS["GRU"]).save(tmp_path / "file")
+    with pytest.raises(ValueError, match=r"saved as a torch.nn.Module, got a CountedPairs"):
+        SequenceDistribution.load(tmp_path / "file", generator=PAGE.CountedPairs)
+
+
+def test_what_has_no_weights_is_where_its_buffers_are_and_a_plain_object_on_the_cpu():
+    counts = nn.BatchNorm1d(2, affine=False, device="meta")
+    assert device_of(counts) == torch.device("meta")
+    assert device_of(PAGE.CountedPairs(3)) == torch.device("cpu")

@@ -198,16 +198,16 @@ def _every_row_has_a_score(trial: _Trial) -> str | None:
 
 
 def _scores_repeat(trial: _Trial) -> str | None:
-    """Two calls in evaluation mode agree, a sample between them or not, and so does a deep copy."""
+    """Two calls in evaluation mode agree, and so do one after a sample and a deep copy."""
     expected, again = trial.score(trial.rows), trial.score(trial.rows)
     if trial.kind == "log_prob":
         trial.sample(_WIDTH, _WIDTH)
     later, copied = (trial.score(trial.rows, m) for m in (trial.model, copy.deepcopy(trial.model)))
-    for found, why in {
-        again: "when called again, let dropout and noise obey self.training",
-        later: "after a call of sample, let only training and count change it",
-        copied: "in a deep copy, keep its weights as parameters and buffers",
-    }.items():
+    for found, why in (
+        (again, "when called again, let dropout and noise obey self.training"),
+        (later, "after a call of sample, let only training and count change it"),
+        (copied, "in a deep copy, keep its weights as parameters and buffers"),
+    ):
         if violation := trial.unequal(trial.rows, expected, found, why):
             return violation
     return None

@@ -69,6 +69,11 @@ class SequenceDistribution(persistence.Savable, DistributionMixin):
     TypeError, ValueError
         If the generator has not both methods, a symbol comes twice, or `max_len` is below 1.
 
+    Notes
+    -----
+    `save` writes generators that are modules. A file holds no code, and so no other object; `pickle` and
+    `joblib` do.
+
     Examples
     --------
     >>> from likelihood_gan import CharLSTM, SequenceDistribution

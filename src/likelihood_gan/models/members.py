@@ -28,9 +28,8 @@ class Members(nn.Module):
 
     def _counting(self) -> list[Any]:
         """Return the members that count, also those of members, each once."""
-        found: dict[
-            int, Any
-        ] = {}  # by identity: a dataclass may be equal to another one, or unhashable
+        # by identity: a dataclass may be equal to another one, or have no hash
+        found: dict[int, Any] = {}
         for member in self.generators:
             if isinstance(member, Members):
                 found |= {id(part): part for part in member._counting()}

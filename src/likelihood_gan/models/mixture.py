@@ -23,7 +23,8 @@ class Mixture(Members):
     Parameters
     ----------
     generators : iterable of Generator
-        Any objects with `log_prob` and `sample`, over one vocabulary. They become parts of the mixture and are not copied.
+        Any objects with `log_prob` and `sample`, over one vocabulary. They become parts of the mixture
+        and are not copied.
     weights : sequence of float or None, default=None
         Non-negative, in any unit; None is equal weights. They are not trained.
 
