@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import tiny
 
-from likelihood_gan import LikelihoodGAN
+from likelihood_gan import CharLSTM, LikelihoodGAN
 from likelihood_gan.datasets import load_first_names
 from likelihood_gan.models import ResidualLSTM
 
@@ -25,8 +25,10 @@ MODES = {
 def default_dtype(dtype):
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
-    yield
-    torch.set_default_dtype(before)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def fit(**parameters):
@@ -86,3 +88,16 @@ def test_a_fitted_model_keeps_its_dtype(dtype, gan):
         scores, judged, drawn = results(gan)
     np.testing.assert_allclose(judged, results(gan)[1], atol=1e-3)  # a mean over places is rounded
     assert same([scores, drawn], results(gan)[::2])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_weights_too_coarse_for_small_steps_are_refused(dtype):
+    with (
+        default_dtype(dtype),
+        pytest.raises(ValueError, match=f"ResidualLSTM.* is {dtype}.*float.*precision='bf16'"),
+    ):
+        fit()
+    given = CharLSTM(27, hidden_size=4).to(dtype)
+    letters = sorted(set("".join(NAMES)))
+    with pytest.raises(ValueError, match=f"CharLSTM.* is {dtype}"):
+        tiny(generator=given, generator_params=None, vocabulary=letters).fit(NAMES)

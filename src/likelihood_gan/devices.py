@@ -4,6 +4,7 @@ What is computed is left to the callers.
 """
 
 import copy
+import itertools
 import threading
 import warnings
 from collections.abc import Iterator
@@ -48,10 +49,16 @@ def resolve_device(device: str | torch.device | None) -> torch.device:
 
 
 def device_of(module: object) -> torch.device:
-    """Return where the weights of a module are; the CPU if it has none."""
-    parameters = module.parameters() if isinstance(module, nn.Module) else iter(())
-    first = next(parameters, None)
+    """Return where the weights of a module are, or its buffers; the CPU of anything else."""
+    if not isinstance(module, nn.Module):
+        return torch.device("cpu")
+    first = next(itertools.chain(module.parameters(), module.buffers()), None)
     return torch.device("cpu") if first is None else first.device
+
+
+def to_device(model: Any, device: torch.device) -> Any:
+    """Return a model, a module moved to the device in place; anything else stays where it is."""
+    return model.to(device) if isinstance(model, nn.Module) else model
 
 
 def torch_rng(random_state: np.random.RandomState, device: str | torch.device) -> torch.Generator:

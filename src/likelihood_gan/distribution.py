@@ -15,9 +15,16 @@ from sklearn.base import BaseEstimator, DensityMixin
 from torch import Tensor
 
 from likelihood_gan import persistence, prefix_tree, search
-from likelihood_gan.devices import device_of, computing, on_cpu, torch_rng
+from likelihood_gan.devices import computing, device_of, on_cpu, torch_rng
 from likelihood_gan.progress import counted
-from likelihood_gan.protocols import END, Generator, call_with_rng, checked_sample, has_step
+from likelihood_gan.protocols import (
+    END,
+    Generator,
+    call_with_rng,
+    checked_sample,
+    has_step,
+    require_generator,
+)
 from likelihood_gan.rejection import Conditions, Predicate
 from likelihood_gan.rules import check, integer
 from likelihood_gan.sampling import Constraints, sample_by_steps
@@ -62,6 +69,11 @@ class SequenceDistribution(persistence.Savable, DistributionMixin):
     TypeError, ValueError
         If the generator has not both methods, a symbol comes twice, or `max_len` is below 1.
 
+    Notes
+    -----
+    `save` writes generators that are modules. A file holds no code, and so no other object; `pickle` and
+    `joblib` do.
+
     Examples
     --------
     >>> from likelihood_gan import CharLSTM, SequenceDistribution
@@ -77,11 +89,7 @@ class SequenceDistribution(persistence.Savable, DistributionMixin):
     def __init__(
         self, generator: Generator, vocabulary: Vocabulary | Iterable[Hashable], max_len: int
     ):
-        if not isinstance(generator, Generator) or isinstance(generator, type):
-            raise TypeError(
-                f"generator must have the methods log_prob and sample, got {generator!r}; see "
-                "likelihood_gan.protocols.Generator"
-            )
+        require_generator(generator)
         if not isinstance(vocabulary, Vocabulary):
             symbols = list(vocabulary)
             text = all(isinstance(symbol, str) and len(symbol) == 1 for symbol in symbols)

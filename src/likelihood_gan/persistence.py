@@ -423,7 +423,10 @@ class _Reader:
         if builder is None:
             self._require({name: code})
         params = self._code.get(f"{name}_params") or {}
-        module: nn.Module = build_module(name, builder, params, n_tokens, torch.Generator())
+        module = build_module(name, builder, params, n_tokens, torch.Generator())
+        if not isinstance(module, nn.Module):
+            kind = type(module).__name__
+            raise _MissingCode(f"{name} was saved as a torch.nn.Module, got a {kind}")
         _load_weights(module, code.weights or {}, name)
         return module.eval()
 
