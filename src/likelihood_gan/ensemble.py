@@ -10,7 +10,6 @@ from joblib import Parallel, delayed
 from numpy.typing import ArrayLike
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
-from torch import nn
 
 from likelihood_gan import persistence
 from likelihood_gan.checkpoint import Checkpoint
@@ -36,7 +35,7 @@ class Ensemble(FittedDistribution):
     Parameters
     ----------
     estimator : estimator or None, default=None
-        A `LikelihoodGAN`, or another estimator whose `distribution_` has a module as generator. Clones
+        A `LikelihoodGAN`, or another estimator that fits a `distribution_`. Clones
         of it are fitted. None is `LikelihoodGAN`.
     n_estimators : int, default=2
         Number of members. Fitting, sampling with constraints and scoring take as many times as long.
@@ -162,10 +161,10 @@ def _fit(
 def _average(members: Sequence[Any]) -> SequenceDistribution:
     distributions: list[Any] = [getattr(member, "distribution_", None) for member in members]
     for found in distributions:
-        if not isinstance(getattr(found, "generator", None), nn.Module):
+        if not isinstance(found, SequenceDistribution):
             raise TypeError(
-                "estimator must have a distribution_ after fit, with a torch.nn.Module as generator, got "
-                f"{members[0]!r}; an ensemble is refined as Refined(Ensemble(...))"
+                f"estimator must have a distribution_ after fit, got {members[0]!r}; an ensemble is refined "
+                "as Refined(Ensemble(...))"
             )
         if found.vocabulary.symbols != distributions[0].vocabulary.symbols:
             raise ValueError(

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from likelihood_gan.distribution import SequenceDistribution, SequenceEstimator
 from likelihood_gan.progress import watched
-from likelihood_gan.protocols import GeneratorModule
+from likelihood_gan.protocols import Generator
 from likelihood_gan.validation import Sequences
 from likelihood_gan.vocabulary import Vocabulary
 
@@ -25,10 +25,9 @@ class FittedDistribution(SequenceEstimator):
     verbose: int
 
     @property
-    def generator_(self) -> GeneratorModule:
+    def generator_(self) -> Generator:
         """The trained generator."""
-        generator: Any = self.distribution_.generator
-        return generator
+        return self.distribution_.generator
 
     @property
     def vocabulary_(self) -> Vocabulary:
