@@ -3,6 +3,4 @@
 import multiprocessing
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(
-    ["likelihood_gan", "torch._dynamo"]
-)  # the first Adam imports the second
+CONTEXT.set_forkserver_preload(["likelihood_gan", "torch._dynamo"])  # Adam imports the second

@@ -5,6 +5,7 @@ import socket
 import time
 import warnings
 
+import joblib
 import numpy as np
 import pytest
 import torch
@@ -12,8 +13,9 @@ from conftest import NAMES, tiny
 from enumeration import Bigram
 from forked import CONTEXT
 from killing import without_seconds
+from sklearn.model_selection import cross_val_score
 
-from likelihood_gan import LikelihoodGAN, corpus
+from likelihood_gan import Ensemble, LikelihoodGAN, corpus
 from likelihood_gan.callbacks import Checkpoint
 from likelihood_gan.objectives import MLE
 from likelihood_gan.processes import several_processes
@@ -249,7 +251,22 @@ def fit_beside(how, timeout):
 )
 def test_a_process_that_dies_or_falls_silent_ends_the_fit_of_the_others(how, timeout):
     message, notes, n_iter = together(fit_beside, how, timeout)[0]
-    assert "process 0 of 0 to 1 lost the others" in message
+    assert "process 0 (of 2, from 0) hears nothing of another one" in message
     assert "LikelihoodGAN.resume" in message
     assert n_iter == 2
     assert f"fit ended after {n_iter} of 4 epochs; the estimator holds the model" in notes[0]
+
+
+# Independent fits
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["threading", "loky"])
+def test_folds_and_members_are_the_same_numbers_wherever_they_are_fitted(backend, real_epochs):
+    gan = tiny(vocabulary="abcdefghijklmnopqrstuvwxyz", objective="mle")
+    with joblib.parallel_config(backend):
+        folds = cross_val_score(gan, NAMES, cv=2, n_jobs=2)
+        ensemble = Ensemble(gan, n_jobs=2, random_state=0).fit(NAMES)
+    np.testing.assert_array_equal(folds, cross_val_score(gan, NAMES, cv=2))
+    alone = Ensemble(gan, random_state=0).fit(NAMES)
+    np.testing.assert_array_equal(ensemble.score_samples(NAMES), alone.score_samples(NAMES))

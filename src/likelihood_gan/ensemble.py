@@ -38,7 +38,7 @@ class Ensemble(FittedDistribution):
         A `LikelihoodGAN`, or another estimator that fits a `distribution_`. Clones
         of it are fitted. None is `LikelihoodGAN`.
     n_estimators : int, default=2
-        Number of members. Fitting, sampling with constraints and scoring take as many times as long.
+        Number of members. All that is done takes as many times as long.
     n_jobs : int or None, default=None
         Members that are fitted at the same time, by joblib: its `parallel_config` chooses processes,
         threads or a cluster. The numbers are the same in each.

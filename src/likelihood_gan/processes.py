@@ -69,7 +69,9 @@ def several_processes(timeout: float = 600.0) -> Iterator[int]:
     Notes
     -----
     The processes talk through `torch.distributed`, by gloo (by NCCL what is on GPUs); a process group
-    that exists already is used as it is. Fits in other threads, and in processes that joblib starts,
+    that exists already is used as it is, and the one that is made here stays open until the script ends, so
+    its first `timeout` counts. A plug-in with random numbers of its own, drawn in `log_prob`, must draw
+    them for the rows that it is given: they are not those of one process. Fits in other threads, and in processes that joblib starts,
     are not common ones.
     """
     check(timeout, "timeout", POSITIVE)
@@ -178,7 +180,7 @@ def _listening(group: _Group) -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise ConnectionError(
-            f"process {group.rank} of 0 to {group.size - 1} lost the others: one has ended, in which "
-            "case its own error says why, or was silent until timeout; start all of them again, with "
+            f"process {group.rank} (of {group.size}, from 0) hears nothing of another one: it has ended, and "
+            "then its own error says why, or was silent until timeout; start all of them again, with "
             "LikelihoodGAN.resume if there is a Checkpoint"
         ) from error
