@@ -18,7 +18,7 @@ from torch import Tensor
 
 from likelihood_gan import persistence
 from likelihood_gan.fitting import Fit, State
-from likelihood_gan.rules import check, integer
+from likelihood_gan.rules import check, instance, integer
 from likelihood_gan.symbols import enums_among
 from likelihood_gan.validation import Sequences
 from likelihood_gan.vocabulary import Vocabulary
@@ -27,7 +27,7 @@ WATCHING = ("callbacks", "verbose")
 """Parameters that may differ: they watch a fit, and are no part of it."""
 
 
-@persistence.bundled
+@persistence.bundled(path=instance(str))
 @dataclass(frozen=True)
 class Checkpoint:
     """Write the whole state of a fit to a file, so that `LikelihoodGAN.resume` can go on with it.

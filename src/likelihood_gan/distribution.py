@@ -37,7 +37,7 @@ _FEWEST_THAT_SPLIT = 1e-3
 """Share of the draws that must split into their own symbols again, else `sample` gives up."""
 
 
-@persistence.bundled
+@persistence.bundled()
 @dataclasses.dataclass(frozen=True, eq=False, init=False, repr=False)
 class SequenceDistribution(persistence.Savable, DistributionMixin):
     """The distribution over sequences that a generator writes.

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor
+from torch import Tensor, nn
 
 from likelihood_gan import persistence
 from likelihood_gan.callbacks import Callback, attach
@@ -29,7 +29,17 @@ from likelihood_gan.plugins import ModuleParameters, try_out
 from likelihood_gan.progress import watched
 from likelihood_gan.protocols import GeneratorModule, has_count
 from likelihood_gan.rows import count_distinct, repeat_themselves
-from likelihood_gan.rules import FLAG, check, random_source
+from likelihood_gan.rules import (
+    FLAG,
+    NONE,
+    RECORDS,
+    SEQUENCES,
+    array,
+    check,
+    instance,
+    integer,
+    random_source,
+)
 from likelihood_gan.runs import report
 from likelihood_gan.schedules import Schedule
 from likelihood_gan.scoring import posterior_logits
@@ -43,10 +53,18 @@ from likelihood_gan.validation import (
 )
 from likelihood_gan.vocabulary import Vocabulary, is_text, sort_symbols
 
-persistence.bundled(Split)
+persistence.bundled(keys=array("i", 1), shares=array("f", 1))(Split)
 
 
-@persistence.bundled
+@persistence.bundled(
+    best_epoch_=integer(0),
+    discriminator_=NONE | instance(nn.Module),
+    distribution_=instance(SequenceDistribution),
+    held_out_=SEQUENCES,
+    history_=RECORDS,
+    n_iter_=integer(0),
+    split_=NONE | instance(Split),
+)
 class LikelihoodGAN(ModuleParameters, Resumable, SequenceEstimator):
     """Adversarially trained distribution over discrete sequences with an exact likelihood.
 
@@ -435,6 +453,10 @@ class LikelihoodGAN(ModuleParameters, Resumable, SequenceEstimator):
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "distribution_")
+
+    def _finish_reading(self) -> None:
+        check_parameters(self)
+        super()._finish_reading()
 
     # Parameters to objects
 

@@ -3,6 +3,8 @@
 What probabilities are made of the counts is left to `ngram`.
 """
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -102,6 +104,32 @@ def _prune(
     place = np.cumsum(pairs) - 1
     pair, short = number[context[pairs]] * n_tokens + symbol[pairs], place[short[pairs]]
     return edge, to, pair, count[pairs], short, int(kept.sum())
+
+
+def check_contexts(tree: Mapping[str, Tensor], n_tokens: int) -> None:
+    """Raise ValueError if arrays, by the names of `BUFFERS`, are no tree of contexts.
+
+    What is looked up in them would lead out of them, or ask for any amount of memory.
+    """
+    n_nodes, n_pairs = len(tree["totals"]), len(tree["pairs"])
+    of_edges, of_pairs = tree["edges"].shape, tree["pairs"].shape
+    expected = {
+        **{"edges": (len(tree["edges"]),), "nodes": of_edges, "pairs": (n_pairs,)},
+        **{"shorter": of_pairs, "counts": of_pairs, "first": (n_nodes + 1,)},
+        **{"totals": (n_nodes,), "discounted": (n_nodes, N_CLASSES)},
+    }
+    ranges = {
+        **{"edges": (0, n_nodes * n_tokens), "nodes": (1, n_nodes), "shorter": (0, n_pairs)},
+        **{"pairs": (0, n_nodes * n_tokens), "first": (0, n_pairs + 1)},
+        **dict.fromkeys(("counts", "totals", "discounted"), (0, math.inf)),
+    }
+    for name, (low, high) in ranges.items():
+        values = tree[name]
+        fits = values.shape == expected[name] and bool(((values >= low) & (values < high)).all())
+        if not fits or (name in ("edges", "pairs", "first") and bool((values.diff() < 0).any())):
+            raise ValueError(f"{name} is none of an n-gram model")
+    if tree["first"].tolist()[-1:] != [n_pairs]:
+        raise ValueError("first is none of an n-gram model")
 
 
 def class_of(counts: Tensor) -> Tensor:
