@@ -23,6 +23,7 @@ from likelihood_gan.distribution import SequenceDistribution
 from likelihood_gan.estimator import LikelihoodGAN
 from likelihood_gan.models.given import Given
 from likelihood_gan.protocols import has_step
+from likelihood_gan.rebuilding import n_tokens_of
 from likelihood_gan.refined import Refined
 from likelihood_gan.rules import array, check, instance, integer, random_source
 from likelihood_gan.splitting import check_covered

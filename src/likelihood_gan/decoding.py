@@ -226,9 +226,10 @@ class Reader:
         if builder is None:
             self._require({name: code})
         params = self._code.get(f"{name}_params") or {}
-        module: nn.Module = build_module(
-            name, builder, params, vocabulary.n_tokens, torch.Generator()
-        )
+        module = build_module(name, builder, params, vocabulary.n_tokens, torch.Generator())
+        if not isinstance(module, nn.Module):
+            kind = type(module).__name__
+            raise Refusal(f"{self.name}: {name} was saved as a torch.nn.Module, got a {kind}")
         try:
             fill(module, code.weights or {})
         except RuntimeError as error:

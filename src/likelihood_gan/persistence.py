@@ -16,6 +16,7 @@ from torch import Tensor
 
 from likelihood_gan.bundled import BUNDLED, bundled
 from likelihood_gan.decoding import Reader, Refusal
+from likelihood_gan.devices import own_modes
 from likelihood_gan.encoding import Writer
 from likelihood_gan.files import read_file, write_file
 from likelihood_gan.rules import FLAG, check
@@ -26,6 +27,7 @@ __all__ = ["Parts", "Savable", "bundled", "encode_parameters", "kind_of", "load"
 class Savable:
     """Mixin of a bundled class: `save` and `load`."""
 
+    @own_modes()
     def save(self, path: str | os.PathLike[str], *, held_out: bool = True) -> None:
         """Write it to one safetensors file: numbers and JSON, nothing executable.
 
@@ -119,6 +121,7 @@ def load(path: str | os.PathLike[str]) -> Any:
     return file.decode(cls, {})
 
 
+@own_modes()
 def write_parts(
     path: str | os.PathLike[str], parts: Mapping[str, Any], tensors: Mapping[str, Tensor]
 ) -> None:
@@ -164,6 +167,7 @@ class _File:
             with Reader(self.name, {}, {}).blamed("object"):
                 self.kind, _ = self._header["object"]["object"]
 
+    @own_modes()
     def decode(self, cls: type, given: Mapping[str, Any]) -> Any:
         """Return the object, of a class which has to be its own, or the distribution in it."""
         if self.kind == "checkpoint":

@@ -53,6 +53,7 @@ from likelihood_gan.rules import (
     random_source,
 )
 from likelihood_gan.validation import Sequences, check_chunks, check_weighed
+from likelihood_gan.verbs import DistributionMixin
 from likelihood_gan.vocabulary import Vocabulary, sort_symbols, vocabulary_of
 
 N_PROPOSALS = 8
@@ -81,7 +82,7 @@ persistence.bundled(value=NUMBER, lower=NUMBER, upper=NUMBER)(LogPartition)
     beta_=NOT_NEGATIVE,
     classifiers_=instance(list),
     coef_=FINITE,
-    estimator_=instance(DistributionMixin, BaseEstimator),
+    estimator_=instance(DistributionMixin),
     gain_=NUMBER,
     gain_error_=NUMBER,
     intercept_=FINITE,
