@@ -12,7 +12,6 @@ from sklearn.base import BaseEstimator
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
-from torch import nn
 
 from likelihood_gan import models, objectives
 from likelihood_gan.huggingface import CausalLM
@@ -20,7 +19,6 @@ from likelihood_gan.ngrams import NGramHasher
 from likelihood_gan.rules import (
     FINITE,
     FLAG,
-    NONE,
     NOT_NEGATIVE,
     Rule,
     array,

@@ -220,7 +220,7 @@ class Reader:
                 f"{name} has {n_tokens} tokens, but the vocabulary has {vocabulary.n_tokens}"
             )
 
-    def _rebuild(self, name: str, code: Code, vocabulary: Vocabulary) -> nn.Module:
+    def _rebuild(self, name: str, code: Code, vocabulary: Any) -> nn.Module:
         """Build a custom module, by what was given again, and give it its weights."""
         builder = self._code.get(name)
         if builder is None:

@@ -51,7 +51,7 @@ def write_file(
 
 
 def read_file(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Read header and tensors, which do not hang on the file.
+    """Read header, less the digest, and tensors, which do not hang on the file.
 
     Raises
     ------
@@ -107,7 +107,7 @@ def _read_header(name: str, data: bytes) -> dict[str, Any]:
         raise ValueError(f"{name} is a safetensors file, but not one of likelihood-gan")
     try:
         header = json.loads(text)
-        digest, version = header["digest"], header["format"]
+        digest, version = header.pop("digest"), header["format"]
         intact = digest == _digest_without(digest.encode(), data)
     except _FAILURES as error:
         raise ValueError(f"{name}: the header is damaged: {error!r}") from error

@@ -8,6 +8,7 @@ is written and read to `encoding` and `decoding`, the file to `files`.
 import json
 import os
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Self
 
 from sklearn.base import BaseEstimator
@@ -19,7 +20,7 @@ from likelihood_gan.decoding import Reader, Refusal
 from likelihood_gan.devices import own_modes
 from likelihood_gan.encoding import Writer
 from likelihood_gan.files import read_file, write_file
-from likelihood_gan.rules import FLAG, check
+from likelihood_gan.rules import FLAG, check, instance
 
 __all__ = ["Parts", "Savable", "bundled", "encode_parameters", "kind_of", "load", "write_parts"]
 
@@ -143,29 +144,40 @@ class Parts:
     """
 
     def __init__(self, path: str | os.PathLike[str]):
-        self.name = os.fspath(path)
         header, self.tensors = read_file(path)
+        self.name = os.fspath(path)
         if "parts" not in header:
             raise ValueError(f"{self.name} is no checkpoint; read it with load")
         self.encoded: Any = header["parts"]
 
+    def parameters_of(self, part: str) -> dict[str, Any]:
+        """Return the parameters of a part that is an estimator, as they stand in the header."""
+        with self.blamed(part):
+            _, content = self.encoded[part]["object"]
+            return dict(content["parameters"])
+
     def decode(self, part: str, root: type | None = None, **given: Any) -> Any:
         """Return a part; if it is an object, of the class `root`, with parameters that are given."""
-        reader = Reader(self.name, self.tensors, given, verb="resume")
-        with reader.blamed(part):
+        with self.blamed(part):
+            reader = Reader(self.name, self.tensors, given, verb="resume")
             return reader.decode(self.encoded[part], part, root)
+
+    def blamed(self, part: str) -> AbstractContextManager[None]:
+        """Turn what is raised by values of a part into a ValueError that names the file and the part."""
+        return Reader(self.name, {}, {}).blamed(part)
 
 
 class _File:
     """What `Savable.save` wrote, or a checkpoint."""
 
     def __init__(self, path: str | os.PathLike[str]):
-        self.name = os.fspath(path)
         self._header, self._tensors = read_file(path)
+        self.name = os.fspath(path)
         self.kind = "checkpoint"
         if "parts" not in self._header:
             with Reader(self.name, {}, {}).blamed("object"):
                 self.kind, _ = self._header["object"]["object"]
+                check(self.kind, "kind", instance(str))
 
     @own_modes()
     def decode(self, cls: type, given: Mapping[str, Any]) -> Any:

@@ -38,7 +38,7 @@ def rebuild(
     own = {key: value for key, value in module.state_dict().items() if not key.startswith(built)}
     _compare(own, weights, _counted(module))
     n_tokens_of(module)
-    fill(module, module.state_dict() | weights)
+    fill(module, {**module.state_dict(), **weights})
     return module
 
 

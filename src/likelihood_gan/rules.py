@@ -94,6 +94,11 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, numbers.Real) and not _is_flag(value)
 
 
+def _is_record(record: Mapping[str, Any]) -> bool:
+    trained = record.get("phase") != "pretrain" or _is_number(record.get("generator_loss"))
+    return _is_integer(record.get("epoch")) and isinstance(record.get("phase"), str) and trained
+
+
 def integer(least: int, most: int = sys.maxsize) -> Rule:
     """Return the rule of a count: no float such as 3.0 and no boolean, numpy's integers are."""
     said = f"an integer >= {least}"
@@ -171,12 +176,9 @@ SEQUENCES = Rule(
     lambda value: any(all(isinstance(part, cls) for part in value) for cls in (str, tuple)),
 )
 RECORDS = Rule(
-    "a list of records with epoch and phase",
+    "a list of records of epochs",
     lambda value: isinstance(value, list) and all(isinstance(record, dict) for record in value),
-    lambda value: all(
-        _is_integer(record.get("epoch")) and isinstance(record.get("phase"), str)
-        for record in value
-    ),
+    lambda value: all(map(_is_record, value)),
 )
 NGRAM_RANGE = Rule(
     "(shortest, longest) with 1 <= shortest <= longest",

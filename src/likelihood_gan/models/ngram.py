@@ -361,6 +361,13 @@ class NGram(Autoregressive, nn.Module):
                 setattr(self, name, torch.empty_like(found, device=self.counts.device))
         super()._load_from_state_dict(state_dict, prefix, *arguments)
         check_contexts({name: getattr(self, name) for name in BUFFERS}, self.n_tokens)
+        discounts, rows = self.discounts, self.rows
+        if discounts.shape[1:] != (N_CLASSES,) or not bool(
+            ((0 <= discounts) & (discounts <= 1)).all()
+        ):
+            raise ValueError(f"discounts must be from 0 to 1 and (order, {N_CLASSES})")
+        if rows.ndim != 1 or self.left_out.shape != rows.shape:
+            raise ValueError("left_out must have a number for each of rows")
 
 
 _Features = list[tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]]
