@@ -40,9 +40,9 @@ def damage_bytes(data: bytes, dice: random.Random) -> bytes:
 
 
 def rewrite(path, change) -> None:
-    """Change the header of a file, or header and tensors, and give it the digest of what it has then."""
+    """Change the header of a file, and give it the digest of what it has then."""
     header, tensors = read_file(path)
-    change(header) if change.__code__.co_argcount == 1 else change(header, tensors)
+    change(header)
     write_file(path, header, tensors)
 
 

@@ -20,6 +20,7 @@ import safetensors.torch
 import torch
 from conftest import NAMES, tiny
 from copying import WAYS, through_file
+from damaging import rewrite
 from enumeration import Bigram, NoStep
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
@@ -28,6 +29,7 @@ from sklearn.pipeline import make_pipeline
 
 from likelihood_gan import CharLSTM, LikelihoodGAN, Refined, SequenceDistribution, persistence
 from likelihood_gan.callbacks import PrintEpoch
+from likelihood_gan.files import write_file
 from likelihood_gan.ngrams import NGramHasher
 from likelihood_gan.objectives import ImportanceSampled
 
@@ -215,9 +217,8 @@ def test_whatever_was_saved_is_read_as_what_it_is(fitted, tmp_path):
 @pytest.mark.parametrize("kind", ["LogisticRegression", "Popen", 3])
 def test_what_is_not_saved_alone_is_not_read(fitted, tmp_path, kind):
     fitted.save(tmp_path / "model")
-    data = (tmp_path / "model").read_bytes()
     new = {"object": [kind, {"parameters": {}, "learned": {}}]}
-    (tmp_path / "model").write_bytes(rewritten(data, lambda header: header.update(object=new)))
+    rewrite(tmp_path / "model", lambda header: header.update(object=new))
     with pytest.raises(ValueError, match="nothing that is saved alone|damaged"):
         persistence.load(tmp_path / "model")
 
@@ -254,16 +255,6 @@ def test_the_header_is_one_key_of_json_and_nothing_is_executable(tmp_path):
     assert b"pickle" not in data
 
 
-def rewritten(data, change):
-    """Change the JSON of a file."""
-    header = json.loads(data[8 : 8 + struct.unpack("<Q", data[:8])[0]])
-    ours = json.loads(header["__metadata__"]["likelihood_gan"])
-    change(ours)
-    return safetensors.torch.save(
-        safetensors.torch.load(data), {"likelihood_gan": json.dumps(ours, sort_keys=True)}
-    )
-
-
 def content(header):
     return header["object"]["object"][1]
 
@@ -281,7 +272,7 @@ def content(header):
 )
 def test_a_damaged_header_is_refused(tmp_path, change):
     refined().save(tmp_path / "model")
-    (tmp_path / "model").write_bytes(rewritten((tmp_path / "model").read_bytes(), change))
+    rewrite(tmp_path / "model", change)
     with pytest.raises(ValueError, match="the header is damaged"):
         persistence.load(tmp_path / "model")
     with pytest.raises(ValueError, match="the header is damaged"):
@@ -458,30 +449,32 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(fitted, tmp_path, monk
     assert os.listdir(tmp_path) == ["gan"]
 
 
-def header_of(**changes):
-    header = {"format": 1} | changes
-    return safetensors.torch.save({"x": torch.ones(1)}, {"likelihood_gan": json.dumps(header)})
+def header_of(folder, **header):
+    """Write a file of ours with some header."""
+    write_file(folder / "other", header, {"x": torch.ones(1)})
+    return (folder / "other").read_bytes()
 
 
 @pytest.mark.parametrize(
     "damage, message",
     [
-        (lambda data: data[: len(data) // 2], "is damaged or no safetensors file"),
-        (lambda data: data[:5], "is damaged or no safetensors file"),
-        (lambda data: b"", "is damaged or no safetensors file"),
-        (lambda data: b"PK not a model at all, but long enough", "is damaged or no safetensors"),
-        (lambda data: safetensors.torch.save({"x": torch.ones(2)}), "but not one of likelihood-gan"),
-        (lambda data: header_of(format=99), "has format 99, this version .* reads up to 1; install"),
-        (lambda data: header_of(), "header is damaged"),
-        (lambda data: header_of(object=3), "header is damaged"),
-        (lambda data: data.replace(b"pretrain_epochs", b"pretrain_epachs"), "is unknown"),
-        (lambda data: data.replace(b'generator.output.bias', b'generator.output.bies'),
-         "header is damaged"),
+        (lambda data, folder: data[: len(data) // 2], "gan is damaged: it was altered or cut"),
+        (lambda data, folder: data[:5], "is damaged or no safetensors file"),
+        (lambda data, folder: b"", "gan is empty"),
+        (lambda data, folder: b"PK not a model at all, but long", "is damaged or no safetensors"),
+        (lambda data, folder: safetensors.torch.save({"x": torch.ones(2)}), "not one of likelihood-gan"),
+        (lambda data, folder: header_of(folder, format=99), "has format 99, .* up to 1; install a newer"),
+        (lambda data, folder: header_of(folder, format="1"), "header is damaged: format is '1'"),
+        (lambda data, folder: header_of(folder), "header is damaged"),
+        (lambda data, folder: header_of(folder, object=3), "header is damaged"),
+        (lambda data, folder: data.replace(b"pretrain_epochs", b"pretrain_epachs"), "it was altered"),
+        (lambda data, folder: data.replace(b'generator.output.bias', b'generator.output.bies'),
+         "it was altered"),
     ],
 )  # fmt: skip
 def test_files_that_are_none_of_ours_are_refused(fitted, tmp_path, damage, message):
     fitted.save(tmp_path / "gan")
-    (tmp_path / "gan").write_bytes(damage((tmp_path / "gan").read_bytes()))
+    (tmp_path / "gan").write_bytes(damage((tmp_path / "gan").read_bytes(), tmp_path))
     with pytest.raises(ValueError, match=message):
         LikelihoodGAN.load(tmp_path / "gan")
 

@@ -35,8 +35,7 @@ def rebuild(
         module: nn.Module = cls(**arguments).eval()
     known = {id(part) for part in parts}
     built = tuple(f"{name}." for name, part in module.named_modules() if name and id(part) in known)
-    own = {key: value for key, value in module.state_dict().items() if not key.startswith(built)}
-    _compare(own, weights, _counted(module))
+    _compare(module, weights, built)
     n_tokens_of(module)
     fill(module, {**module.state_dict(), **weights})
     return module
@@ -95,7 +94,7 @@ def _check_outline(cls: Any, arguments: Mapping[str, Any], weights: Mapping[str,
     else:
         with torch.device("meta"):
             module = cls(**arguments)
-    _compare(module.state_dict(), weights, _counted(module))
+    _compare(module, weights)
 
 
 def _counted(module: nn.Module) -> Collection[str]:
@@ -109,14 +108,22 @@ def _counted(module: nn.Module) -> Collection[str]:
 
 
 def _compare(
-    expected: Mapping[str, Tensor], weights: Mapping[str, Tensor], counted: Collection[str]
+    module: nn.Module, weights: Mapping[str, Tensor], left_out: tuple[str, ...] = ()
 ) -> None:
-    """Raise ValueError if weights have other names, shapes or types; what was counted has any length."""
+    """Raise ValueError if weights have other names, shapes or types than those of a module.
+
+    What was counted has any length. Parameters may all be of another precision, or all buffers of one.
+    """
+    expected = {k: v for k, v in module.state_dict().items() if not k.startswith(left_out)}
     check_names(weights, expected)
+    counted = _counted(module)
+    parameters = {name for name, _ in module.named_parameters(remove_duplicate=False)}
+    precisions: dict[tuple[bool, torch.dtype], torch.dtype] = {}
     for name, own in expected.items():
-        found = weights[name]
-        floating = found.is_floating_point() and own.is_floating_point()
-        if found.dtype != own.dtype and not floating:
-            raise ValueError(f"{name} must be of type {own.dtype}, got {found.dtype}")
+        found, wanted = weights[name], own.dtype
+        if found.is_floating_point() and own.is_floating_point():
+            wanted = precisions.setdefault((name in parameters, own.dtype), found.dtype)
+        if found.dtype != wanted:
+            raise ValueError(f"{name} must be of type {wanted}, got {found.dtype}")
         if found.shape != own.shape and name not in counted:
             raise ValueError(f"{name} must be of shape {tuple(own.shape)}, got {found.shape}")
