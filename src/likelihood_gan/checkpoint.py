@@ -151,6 +151,9 @@ class Saved(NamedTuple):
                     f"{name} is not what {self.path} was written with: {found['n']} distinct sequences "
                     f"now, {expected['n']} then; pass the same data, or fit anew"
                 )
+        held_out = self.frame.held_out
+        if held_out.shape != weights.shape or not ((held_out >= 0) & (held_out <= weights)).all():
+            raise ValueError(f"{self.path}: the header is damaged at held_out: no part of the data")
 
 
 class Resumable:
