@@ -27,9 +27,18 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import BernoulliNB
 from sklearn.pipeline import make_pipeline
 
-from likelihood_gan import CharLSTM, LikelihoodGAN, Refined, SequenceDistribution, persistence
-from likelihood_gan.callbacks import PrintEpoch
-from likelihood_gan.files import write_file
+from likelihood_gan import (
+    CharLSTM,
+    GenerativeClassifier,
+    LikelihoodGAN,
+    Refined,
+    SequenceDistribution,
+    persistence,
+)
+from likelihood_gan.callbacks import Checkpoint, PrintEpoch
+from likelihood_gan.files import read_file, write_file
+from likelihood_gan.huggingface import CausalLM
+from likelihood_gan.models import NGram
 from likelihood_gan.ngrams import NGramHasher
 from likelihood_gan.objectives import ImportanceSampled
 
@@ -223,17 +232,82 @@ def test_what_is_not_saved_alone_is_not_read(fitted, tmp_path, kind):
         persistence.load(tmp_path / "model")
 
 
-@pytest.mark.parametrize("kind", [LikelihoodGAN, SequenceDistribution, Refined])
+def read_state(path):
+    """Read a checkpoint, and score with its tensors: they are fit.generator.* of a CharLSTM."""
+    parts = persistence.Parts(path)
+    generator = CharLSTM(parts.decode("vocabulary").n_tokens, hidden_size=8)
+    weights = {key.removeprefix("fit.generator."): value for key, value in parts.tensors.items()}
+    for name, parameter in generator.named_parameters():
+        parameter.data = weights[name]  # no copy
+    return SequenceDistribution(generator, parts.decode("vocabulary"), 12)
+
+
+def counted(vocabulary):
+    counts = NGram(vocabulary.n_tokens)
+    counts.count(vocabulary.encode_rows(NAMES), torch.ones(len(NAMES)))
+    return SequenceDistribution(counts, vocabulary, 12)
+
+
+def pretrained(vocabulary):
+    config = {"model_type": "gpt2", "n_embd": 16, "n_layer": 1, "n_head": 2}
+    return SequenceDistribution(CausalLM(vocabulary.n_tokens, config=config), vocabulary, 12)
+
+
+KINDS = {
+    "LikelihoodGAN": lambda gan, path: gan.save(path),
+    "SequenceDistribution": lambda gan, path: gan.distribution_.save(path),
+    "Refined": lambda gan, path: refined(estimator=FrozenEstimator(gan)).save(path),
+    "GenerativeClassifier": lambda gan, path: (
+        GenerativeClassifier(tiny()).fit(NAMES, [name < "k" for name in NAMES]).save(path)
+    ),
+    "NGram": lambda gan, path: counted(gan.vocabulary_).save(path),
+    "CausalLM": lambda gan, path: pretrained(gan.vocabulary_).save(path),
+    "checkpoint": lambda gan, path: tiny(callbacks=[Checkpoint(path)]).fit(NAMES),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_what_is_read_does_not_hang_on_the_file(fitted, tmp_path, kind):
     path = tmp_path / "model"
-    model = refined(estimator=FrozenEstimator(fitted)) if kind is Refined else fitted
-    model.save(path)
-    again = kind.load(path)
+    KINDS[kind](fitted, path)
+    again = read_state(path) if kind == "checkpoint" else persistence.load(path)
+
+    def numbers():
+        return [again.score_samples(NAMES), again.sample(5, random_state=0)]
+
+    before = numbers()
     with open(path, "r+b") as file:  # in place: the same inode, as another process may do
         file.write(b"\xff" * os.path.getsize(path))
-    np.testing.assert_array_equal(again.score_samples(NAMES), model.score_samples(NAMES))
+    np.testing.assert_equal(numbers(), before)
     os.truncate(path, 0)
+    np.testing.assert_equal(numbers(), before)
+
+
+# What is held out
+
+
+def written(path):
+    """Return the JSON of a file."""
+    header, _ = read_file(path)
+    return json.dumps(header)
+
+
+@pytest.mark.parametrize("kind", [LikelihoodGAN, Refined])
+def test_what_was_held_out_is_in_the_file_unless_it_is_left_out(tmp_path, kind):
+    gan = tiny(validation_fraction=0.3, callbacks=None).fit(NAMES)
+    assert len(gan.held_out_) > 5
+    model = gan if kind is LikelihoodGAN else refined(estimator=FrozenEstimator(gan))
+    model.save(tmp_path / "all")
+    model.save(tmp_path / "less", held_out=False)
+    text, less = written(tmp_path / "all"), written(tmp_path / "less")
+    assert all(name in text and name not in less for name in map(json.dumps, gan.held_out_))
+    again = kind.load(tmp_path / "less")
     np.testing.assert_array_equal(again.score_samples(NAMES), model.score_samples(NAMES))
+    bare = again if kind is LikelihoodGAN else again.estimator_
+    assert bare.held_out_ == [] and len(gan.held_out_) > 5
+    assert np.isfinite(refined(estimator=FrozenEstimator(bare)).score_samples(NAMES)).all()
+    with pytest.raises(TypeError, match="held_out must be True or False, got 'no'"):
+        model.save(tmp_path / "less", held_out="no")
 
 
 # What is in the file
