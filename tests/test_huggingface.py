@@ -241,6 +241,9 @@ def test_a_chosen_model_is_saved_with_its_ids(llama, tmp_path):
         (["model_type", "../../code"], ["code", "causal"]),
         (["trust_remote_code", True], ["trust_remote_code", "GPT2Config"]),
         (["n_embdd", 16], ["n_embdd", "GPT2Config"]),
+        (["n_embd", 2 * 10**6], ["must be of shape"]),  # of this, and so on, nothing is made
+        (["n_positions", 10**10], ["must be of shape"]),
+        (["n_layer", 10**9], ["1000000000 layers, but there are"]),
     ],
 )
 def test_a_file_builds_known_models_with_known_settings_alone(change, words, tmp_path):

@@ -72,7 +72,7 @@ class SequenceDistribution(persistence.Savable, DistributionMixin):
     Notes
     -----
     `save` writes generators that are modules. A file holds no code, and so no other object; `pickle` and
-    `joblib` do.
+    `joblib` do, but run code when they load: only open files that you trust.
 
     Examples
     --------

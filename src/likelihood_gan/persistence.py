@@ -42,8 +42,8 @@ class Savable:
             The file.
         held_out : bool, default=True
             Whether the sequences that early stopping held out, `held_out_`, are in the file: a tenth of
-            the data, in plain text. Without them `Refined` calibrates on all data. Much of the rest can be
-            rebuilt from a generator that counts, such as the default one, whatever this is; see
+            the data, in plain text. Without them `Refined` calibrates on all data. From a generator that
+            counts, such as the default one, much of the data can be rebuilt in any case; see
             `likelihood_gan.models.NGram`.
 
         Raises

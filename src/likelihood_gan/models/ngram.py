@@ -65,7 +65,8 @@ class NGram(Autoregressive, nn.Module):
 
     Notes
     -----
-    Counts are memory: much of a list can be rebuilt from the model, and its file grows with the list.
+    Counts are memory: much of a list can be rebuilt from the model, and its file grows with the list;
+    ``save(path, held_out=False)`` changes nothing of that.
 
     It has no weights, so nothing of it is trained by gradients; `count` is all it needs.
 
