@@ -235,3 +235,35 @@ if any((_REFERENCE / layout / "female.txt").is_file() for layout in ("", "kantro
         assert len(set(names)) == 7579
         assert names[:2] == ["Abagael", "Abagail"]
         assert names[5000:5002] == ["Zuzana", "Aamir"]
+
+
+# Kantrowitz: what is too large
+
+
+def test_a_download_is_encrypted_and_ends():
+    assert _kantrowitz._URL.startswith("https://")
+    assert _kantrowitz._TIMEOUT <= 60
+
+
+def test_a_download_that_is_too_large_is_cut_and_refused(machine):
+    write_lists(machine / "website", SMALL | {"male.txt": ["x" * 2 * _kantrowitz._LIMIT]})
+    with pytest.raises(FileNotFoundError, match=r"download .* failed.*male.txt.*more than 1000000"):
+        load_kantrowitz_names()
+    assert not (machine / "home" / "likelihood_gan_data").exists()
+
+
+def test_a_zip_file_that_unpacks_to_too_much_is_refused(machine):
+    place = machine / "home" / "nltk_data" / "corpora" / "names.zip"
+    place.parent.mkdir(parents=True)
+    with zipfile.ZipFile(place, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in SMALL:
+            archive.writestr(f"names/{name}", "x" * 50 * _kantrowitz._LIMIT)
+    assert place.stat().st_size < _kantrowitz._LIMIT
+    with pytest.raises(OSError, match="names.zip has a file of more than 1000000 bytes"):
+        load_kantrowitz_names(download=False)
+
+
+def test_a_list_that_is_too_large_is_not_read(machine):
+    write_lists(machine / "lists", SMALL | {"male.txt": ["x" * 2 * _kantrowitz._LIMIT]})
+    with pytest.raises(OSError, match="lists has a file of more than 1000000 bytes"):
+        load_kantrowitz_names(data_home=machine / "lists", download=False)

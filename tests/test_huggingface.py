@@ -11,6 +11,7 @@ import safetensors
 import safetensors.torch
 import torch
 from conftest import NAMES, assert_refused, tiny
+from damaging import rewrite
 from enumeration import all_rows, stirred
 from sklearn.base import clone
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -240,16 +241,21 @@ def test_a_chosen_model_is_saved_with_its_ids(llama, tmp_path):
         (["model_type", "../../code"], ["code", "causal"]),
         (["trust_remote_code", True], ["trust_remote_code", "GPT2Config"]),
         (["n_embdd", 16], ["n_embdd", "GPT2Config"]),
+        (["n_embd", 2 * 10**6], ["must be of shape"]),  # of this, and so on, nothing is made
+        (["n_positions", 10**10], ["must be of shape"]),
+        (["n_layer", 10**9], ["1000000000 layers, but there are"]),
     ],
 )
 def test_a_file_builds_known_models_with_known_settings_alone(change, words, tmp_path):
     path = tmp_path / "lm.safetensors"
     SequenceDistribution(CausalLM(3, config=GPT2), "ab", max_len=5).save(path)
-    header = header_of(path)
-    arguments = header["object"]["object"][1]["generator"]["object"][1]["arguments"]["dict"]
-    dict(arguments)["config"]["dict"].append(change)  # the last of two pairs counts
-    tensors = safetensors.torch.load_file(path)
-    path.write_bytes(safetensors.torch.save(tensors, {"likelihood_gan": json.dumps(header)}))
+
+    def change_config(header):
+        arguments = header["object"]["object"][1]["generator"]["object"][1]["arguments"]["dict"]
+        config = dict(arguments)["config"]["dict"]
+        config[:] = [pair for pair in config if pair[0] != change[0]] + [change]
+
+    rewrite(path, change_config)
     assert_refused(lambda: SequenceDistribution.load(path), ValueError, words)
 
 

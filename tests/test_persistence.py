@@ -20,14 +20,25 @@ import safetensors.torch
 import torch
 from conftest import NAMES, tiny
 from copying import WAYS, through_file
+from damaging import rewrite
 from enumeration import Bigram, NoStep
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import BernoulliNB
 from sklearn.pipeline import make_pipeline
 
-from likelihood_gan import CharLSTM, LikelihoodGAN, Refined, SequenceDistribution, persistence
-from likelihood_gan.callbacks import PrintEpoch
+from likelihood_gan import (
+    CharLSTM,
+    GenerativeClassifier,
+    LikelihoodGAN,
+    Refined,
+    SequenceDistribution,
+    persistence,
+)
+from likelihood_gan.callbacks import Checkpoint, PrintEpoch
+from likelihood_gan.files import read_file, write_file
+from likelihood_gan.huggingface import CausalLM
+from likelihood_gan.models import NGram
 from likelihood_gan.ngrams import NGramHasher
 from likelihood_gan.objectives import ImportanceSampled
 
@@ -215,24 +226,88 @@ def test_whatever_was_saved_is_read_as_what_it_is(fitted, tmp_path):
 @pytest.mark.parametrize("kind", ["LogisticRegression", "Popen", 3])
 def test_what_is_not_saved_alone_is_not_read(fitted, tmp_path, kind):
     fitted.save(tmp_path / "model")
-    data = (tmp_path / "model").read_bytes()
     new = {"object": [kind, {"parameters": {}, "learned": {}}]}
-    (tmp_path / "model").write_bytes(rewritten(data, lambda header: header.update(object=new)))
+    rewrite(tmp_path / "model", lambda header: header.update(object=new))
     with pytest.raises(ValueError, match="nothing that is saved alone|damaged"):
         persistence.load(tmp_path / "model")
 
 
-@pytest.mark.parametrize("kind", [LikelihoodGAN, SequenceDistribution, Refined])
+def read_state(path):
+    """Read a checkpoint, and score with its tensors: they are fit.generator.* of a CharLSTM."""
+    parts = persistence.Parts(path)
+    generator = CharLSTM(parts.decode("vocabulary").n_tokens, hidden_size=8)
+    weights = {key.removeprefix("fit.generator."): value for key, value in parts.tensors.items()}
+    for name, parameter in generator.named_parameters():
+        parameter.data = weights[name]  # no copy
+    return SequenceDistribution(generator, parts.decode("vocabulary"), 12)
+
+
+def counted(vocabulary):
+    counts = NGram(vocabulary.n_tokens)
+    counts.count(vocabulary.encode_rows(NAMES), torch.ones(len(NAMES)))
+    return SequenceDistribution(counts, vocabulary, 12)
+
+
+def pretrained(vocabulary):
+    config = {"model_type": "gpt2", "n_embd": 16, "n_layer": 1, "n_head": 2}
+    return SequenceDistribution(CausalLM(vocabulary.n_tokens, config=config), vocabulary, 12)
+
+
+KINDS = {
+    "LikelihoodGAN": lambda gan, path: gan.save(path),
+    "SequenceDistribution": lambda gan, path: gan.distribution_.save(path),
+    "Refined": lambda gan, path: refined(estimator=FrozenEstimator(gan)).save(path),
+    "GenerativeClassifier": lambda gan, path: (
+        GenerativeClassifier(tiny()).fit(NAMES, [name < "k" for name in NAMES]).save(path)
+    ),
+    "NGram": lambda gan, path: counted(gan.vocabulary_).save(path),
+    "CausalLM": lambda gan, path: pretrained(gan.vocabulary_).save(path),
+    "checkpoint": lambda gan, path: tiny(callbacks=[Checkpoint(path)]).fit(NAMES),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_what_is_read_does_not_hang_on_the_file(fitted, tmp_path, kind):
     path = tmp_path / "model"
-    model = refined(estimator=FrozenEstimator(fitted)) if kind is Refined else fitted
-    model.save(path)
-    again = kind.load(path)
+    KINDS[kind](fitted, path)
+    again = read_state(path) if kind == "checkpoint" else persistence.load(path)
+
+    def numbers():
+        return [again.score_samples(NAMES), again.sample(5, random_state=0)]
+
+    before = numbers()
     with open(path, "r+b") as file:  # in place: the same inode, as another process may do
         file.write(b"\xff" * os.path.getsize(path))
-    np.testing.assert_array_equal(again.score_samples(NAMES), model.score_samples(NAMES))
+    np.testing.assert_equal(numbers(), before)
     os.truncate(path, 0)
+    np.testing.assert_equal(numbers(), before)
+
+
+# What is held out
+
+
+def written(path):
+    """Return the JSON of a file."""
+    header, _ = read_file(path)
+    return json.dumps(header)
+
+
+@pytest.mark.parametrize("kind", [LikelihoodGAN, Refined])
+def test_what_was_held_out_is_in_the_file_unless_it_is_left_out(tmp_path, kind):
+    gan = tiny(validation_fraction=0.3, callbacks=None).fit(NAMES)
+    assert len(gan.held_out_) > 5
+    model = gan if kind is LikelihoodGAN else refined(estimator=FrozenEstimator(gan))
+    model.save(tmp_path / "all")
+    model.save(tmp_path / "less", held_out=False)
+    text, less = written(tmp_path / "all"), written(tmp_path / "less")
+    assert all(name in text and name not in less for name in map(json.dumps, gan.held_out_))
+    again = kind.load(tmp_path / "less")
     np.testing.assert_array_equal(again.score_samples(NAMES), model.score_samples(NAMES))
+    bare = again if kind is LikelihoodGAN else again.estimator_
+    assert bare.held_out_ == [] and len(gan.held_out_) > 5
+    assert np.isfinite(refined(estimator=FrozenEstimator(bare)).score_samples(NAMES)).all()
+    with pytest.raises(TypeError, match="held_out must be True or False, got 'no'"):
+        model.save(tmp_path / "less", held_out="no")
 
 
 # What is in the file
@@ -254,16 +329,6 @@ def test_the_header_is_one_key_of_json_and_nothing_is_executable(tmp_path):
     assert b"pickle" not in data
 
 
-def rewritten(data, change):
-    """Change the JSON of a file."""
-    header = json.loads(data[8 : 8 + struct.unpack("<Q", data[:8])[0]])
-    ours = json.loads(header["__metadata__"]["likelihood_gan"])
-    change(ours)
-    return safetensors.torch.save(
-        safetensors.torch.load(data), {"likelihood_gan": json.dumps(ours, sort_keys=True)}
-    )
-
-
 def content(header):
     return header["object"]["object"][1]
 
@@ -281,7 +346,7 @@ def content(header):
 )
 def test_a_damaged_header_is_refused(tmp_path, change):
     refined().save(tmp_path / "model")
-    (tmp_path / "model").write_bytes(rewritten((tmp_path / "model").read_bytes(), change))
+    rewrite(tmp_path / "model", change)
     with pytest.raises(ValueError, match="the header is damaged"):
         persistence.load(tmp_path / "model")
     with pytest.raises(ValueError, match="the header is damaged"):
@@ -458,30 +523,32 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(fitted, tmp_path, monk
     assert os.listdir(tmp_path) == ["gan"]
 
 
-def header_of(**changes):
-    header = {"format": 1} | changes
-    return safetensors.torch.save({"x": torch.ones(1)}, {"likelihood_gan": json.dumps(header)})
+def header_of(folder, **header):
+    """Write a file of ours with some header."""
+    write_file(folder / "other", header, {"x": torch.ones(1)})
+    return (folder / "other").read_bytes()
 
 
 @pytest.mark.parametrize(
     "damage, message",
     [
-        (lambda data: data[: len(data) // 2], "is damaged or no safetensors file"),
-        (lambda data: data[:5], "is damaged or no safetensors file"),
-        (lambda data: b"", "is damaged or no safetensors file"),
-        (lambda data: b"PK not a model at all, but long enough", "is damaged or no safetensors"),
-        (lambda data: safetensors.torch.save({"x": torch.ones(2)}), "but not one of likelihood-gan"),
-        (lambda data: header_of(format=99), "has format 99, this version .* reads up to 1; install"),
-        (lambda data: header_of(), "header is damaged"),
-        (lambda data: header_of(object=3), "header is damaged"),
-        (lambda data: data.replace(b"pretrain_epochs", b"pretrain_epachs"), "is unknown"),
-        (lambda data: data.replace(b'generator.output.bias', b'generator.output.bies'),
-         "header is damaged"),
+        (lambda data, folder: data[: len(data) // 2], "gan is damaged: it was altered or cut"),
+        (lambda data, folder: data[:5], "is damaged or no safetensors file"),
+        (lambda data, folder: b"", "gan is empty"),
+        (lambda data, folder: b"PK not a model at all, but long", "is damaged or no safetensors"),
+        (lambda data, folder: safetensors.torch.save({"x": torch.ones(2)}), "not one of likelihood-gan"),
+        (lambda data, folder: header_of(folder, format=99), "has format 99, .* up to 1; install a newer"),
+        (lambda data, folder: header_of(folder, format="1"), "header is damaged: format is '1'"),
+        (lambda data, folder: header_of(folder), "header is damaged"),
+        (lambda data, folder: header_of(folder, object=3), "header is damaged"),
+        (lambda data, folder: data.replace(b"pretrain_epochs", b"pretrain_epachs"), "it was altered"),
+        (lambda data, folder: data.replace(b'generator.output.bias', b'generator.output.bies'),
+         "it was altered"),
     ],
 )  # fmt: skip
 def test_files_that_are_none_of_ours_are_refused(fitted, tmp_path, damage, message):
     fitted.save(tmp_path / "gan")
-    (tmp_path / "gan").write_bytes(damage((tmp_path / "gan").read_bytes()))
+    (tmp_path / "gan").write_bytes(damage((tmp_path / "gan").read_bytes(), tmp_path))
     with pytest.raises(ValueError, match=message):
         LikelihoodGAN.load(tmp_path / "gan")
 

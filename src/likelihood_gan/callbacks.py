@@ -15,14 +15,14 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from likelihood_gan.atomic import write_atomically
 from likelihood_gan.checkpoint import Checkpoint, Frame
 from likelihood_gan.distribution import SequenceDistribution
-from likelihood_gan.files import write_atomically
 from likelihood_gan.fitting import Saver, Watcher
 from likelihood_gan.persistence import bundled
 from likelihood_gan.processes import is_first
 from likelihood_gan.progress import COLUMNS, describe, say
-from likelihood_gan.rules import NOT_NEGATIVE, check, integer
+from likelihood_gan.rules import FLAG, NOT_NEGATIVE, check, instance, integer
 
 __all__ = [
     "Callback",
@@ -52,7 +52,7 @@ def attach(
     return watchers, [functools.partial(keeper.write, frame=frame) for keeper in keepers]
 
 
-@bundled
+@bundled()
 @dataclass(frozen=True)
 class PrintEpoch:
     """Print one line per `every` epochs, also on a terminal, where `verbose=n` has a bar."""
@@ -68,7 +68,7 @@ class PrintEpoch:
             say(describe(history[-1]))
 
 
-@bundled
+@bundled()
 @dataclass(frozen=True)
 class PrintSamples:
     """Print `n_samples` sequences of the model as it is, once per `every` epochs.
@@ -103,7 +103,7 @@ class PrintSamples:
             say("  ".join([f"epoch {epoch:3d}", *marked]))
 
 
-@bundled
+@bundled(maximise=FLAG)
 @dataclass(frozen=True)
 class EarlyStopping:
     """Stop a fit without progress, by any number.
@@ -166,7 +166,7 @@ class EarlyStopping:
         return waited >= self.patience
 
 
-@bundled
+@bundled(path=instance(str))
 @dataclass(frozen=True)
 class WriteCSV:
     """Write the history to a file of comma-separated values after every epoch, the whole atomically.

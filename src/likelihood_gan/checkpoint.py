@@ -8,7 +8,6 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -17,18 +16,45 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from likelihood_gan import persistence
+from likelihood_gan.atomic import remove_leftovers
+from likelihood_gan.bundled import check_names
 from likelihood_gan.devices import resolve_device
 from likelihood_gan.fitting import Fit, State
-from likelihood_gan.rules import check, integer
+from likelihood_gan.rules import (
+    FLAG,
+    NONE,
+    NUMBER,
+    RECORDS,
+    Rule,
+    array,
+    check,
+    instance,
+    integer,
+)
 from likelihood_gan.symbols import enums_among
 from likelihood_gan.validation import Sequences
 from likelihood_gan.vocabulary import Vocabulary
 
 WATCHING = ("callbacks", "verbose")
 """Parameters that may differ: they watch a fit, and are no part of it."""
+_PARTS: dict[str, dict[str, Rule]] = {
+    "numbers": {
+        **dict.fromkeys(("n_before", "best_epoch", "phase", "waited", "epochs"), integer(0)),
+        **dict.fromkeys(("before", "best"), NUMBER),
+        "history": RECORDS,
+        "stopped": FLAG,
+    },
+    "data": {"n": integer(0), "sequences": instance(str), "weights": instance(str)},
+}
+"""What the mappings of a file hold."""
+_FRAME = {
+    "vocabulary": instance(Vocabulary),
+    "held_out": array("f", 1),
+    "random_state": NONE | instance(list),
+}
 
 
-@persistence.bundled
+@persistence.bundled(path=instance(str))
 @dataclass(frozen=True)
 class Checkpoint:
     """Write the whole state of a fit to a file, so that `LikelihoodGAN.resume` can go on with it.
@@ -64,9 +90,9 @@ class Checkpoint:
     def write(self, fit: Fit, frame: "Frame") -> None:
         """Write the state of a fit, if it is time."""
         if fit.epoch % self.every == 0 or fit.is_over:
-            numbers, tensors = fit.state()
-            parts = {"numbers": numbers, **frame._asdict()}
-            fit_tensors = {f"fit.{name}": value for name, value in tensors.items()}
+            state = fit.state()
+            parts = {"numbers": state.numbers, **frame._asdict()}
+            fit_tensors = {f"fit.{name}": value for name, value in state.tensors.items()}
             persistence.write_parts(self.path, parts, fit_tensors)
 
 
@@ -125,6 +151,9 @@ class Saved(NamedTuple):
                     f"{name} is not what {self.path} was written with: {found['n']} distinct sequences "
                     f"now, {expected['n']} then; pass the same data, or fit anew"
                 )
+        held_out = self.frame.held_out
+        if held_out.shape != weights.shape or not ((held_out >= 0) & (held_out <= weights)).all():
+            raise ValueError(f"{self.path}: the header is damaged at held_out: no part of the data")
 
 
 class Resumable:
@@ -190,23 +219,30 @@ class Resumable:
 def _read(cls: Any, path: str | os.PathLike[str], given: dict[str, Any]) -> tuple[Saved, Any]:
     file = persistence.Parts(path)
     code = {name: given[name] for name in ("vocabulary", "token_pattern") if name in given}
-    parameters = file.encoded["estimator"]["object"][1]["parameters"]
+    parameters = file.parameters_of("estimator")
     if "vocabulary" not in parameters and enums_among(given.get("vocabulary", ())):
         given = {name: value for name, value in given.items() if name != "vocabulary"}
     _check_parameters(cls, file.name, parameters, given)
     bare = file.decode("estimator", cls, **given)
-    names = [name for name in Frame._fields if name != "estimator"]
-    frame = Frame(bare, **{name: file.decode(name, **code) for name in names})
+    parts = {name: file.decode(name, **code) for name in (*_PARTS, *_FRAME)}
+    for name, rules in _PARTS.items():
+        with file.blamed(name):
+            check(parts[name], name, instance(dict))
+            check_names(parts[name], rules)
+            for key, rule in rules.items():
+                check(parts[name][key], key, rule)
+    for name, rule in _FRAME.items():
+        with file.blamed(name):
+            check(parts[name], name, rule)
+    numbers = parts.pop("numbers")
     tensors = {
         name.removeprefix("fit."): value
         for name, value in file.tensors.items()
         if name.startswith("fit.")
     }
-    for leftover in Path(path).parent.glob(f".{Path(path).name}.*.tmp"):
-        leftover.unlink(missing_ok=True)  # of a process that was killed while it wrote
-    return Saved(frame, State(file.decode("numbers"), tensors), file.name), cls(
-        **bare.get_params(deep=False)
-    )
+    remove_leftovers(path)
+    state = State(numbers, tensors, file.name)
+    return Saved(Frame(bare, **parts), state, file.name), cls(**bare.get_params(deep=False))
 
 
 def _check_parameters(cls: Any, file: str, expected: dict[str, Any], given: dict[str, Any]) -> None:

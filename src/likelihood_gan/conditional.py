@@ -23,8 +23,9 @@ from likelihood_gan.distribution import SequenceDistribution
 from likelihood_gan.estimator import LikelihoodGAN
 from likelihood_gan.models.given import Given
 from likelihood_gan.protocols import has_step
+from likelihood_gan.rebuilding import n_tokens_of
 from likelihood_gan.refined import Refined
-from likelihood_gan.rules import check, integer, random_source
+from likelihood_gan.rules import array, check, instance, integer, random_source
 from likelihood_gan.splitting import check_covered
 from likelihood_gan.validation import (
     Sequences,
@@ -37,10 +38,10 @@ from likelihood_gan.vocabulary import UNKNOWN_SYMBOL, Vocabulary, is_text, sort_
 
 Array = NDArray[np.float64]
 
-persistence.bundled(Given)
+persistence.bundled()(Given)
 
 
-@persistence.bundled
+@persistence.bundled(number=integer(0))
 @dataclasses.dataclass(frozen=True)
 class Label:
     """The symbol of a label, by its number in `classes_`: equal to no symbol of the data."""
@@ -48,7 +49,13 @@ class Label:
     number: int
 
 
-@persistence.bundled
+@persistence.bundled(
+    class_prior_=array("f", 1),
+    estimator_=instance(BaseEstimator),
+    label_type_=instance(str),
+    labels_=instance(list),
+    vocabulary_=instance(Vocabulary),
+)
 class GenerativeClassifier(persistence.Savable, ClassifierMixin, BaseEstimator):
     """Write sequences of a class, and tell the class of a sequence, with one distribution.
 
@@ -320,6 +327,15 @@ class GenerativeClassifier(persistence.Savable, ClassifierMixin, BaseEstimator):
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "estimator_")
+
+    def _finish_reading(self) -> None:
+        if not hasattr(self, "estimator_"):
+            return
+        _check_priors(self.class_prior_, len(self.labels_))
+        if self.classes_.tolist() != self.labels_:
+            raise ValueError(f"labels_={self.labels_} are not of label_type_={self.label_type_}")
+        for distribution in self.distributions_:
+            n_tokens_of(distribution.generator)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

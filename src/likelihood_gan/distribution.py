@@ -44,7 +44,7 @@ _FEWEST_THAT_SPLIT = 1e-3
 """Share of the draws that must split into their own symbols again, else `sample` gives up."""
 
 
-@persistence.bundled
+@persistence.bundled()
 @dataclasses.dataclass(frozen=True, eq=False, init=False, repr=False)
 class SequenceDistribution(persistence.Savable, DistributionMixin):
     """The distribution over sequences that a generator writes.
@@ -72,7 +72,7 @@ class SequenceDistribution(persistence.Savable, DistributionMixin):
     Notes
     -----
     `save` writes generators that are modules. A file holds no code, and so no other object; `pickle` and
-    `joblib` do.
+    `joblib` do, but run code when they load: only open files that you trust.
 
     Examples
     --------

@@ -18,13 +18,21 @@ from likelihood_gan.estimator import LikelihoodGAN
 from likelihood_gan.fitted import FittedDistribution
 from likelihood_gan.models import Mixture
 from likelihood_gan.progress import say
-from likelihood_gan.rules import NONE, NOT_ZERO, Rule, check_attributes, integer, random_source
+from likelihood_gan.rules import (
+    NONE,
+    NOT_ZERO,
+    Rule,
+    check_attributes,
+    instance,
+    integer,
+    random_source,
+)
 from likelihood_gan.validation import Sequences, check_weighed
 
 _RULES: dict[str, Rule] = {"n_estimators": integer(1), "n_jobs": NONE | NOT_ZERO}
 
 
-@persistence.bundled
+@persistence.bundled(distribution_=instance(SequenceDistribution), estimators_=instance(list))
 class Ensemble(FittedDistribution):
     """Fit clones of an estimator with other seeds, and average their distributions.
 

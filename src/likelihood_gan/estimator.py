@@ -29,7 +29,17 @@ from likelihood_gan.plugins import ModuleParameters, try_out
 from likelihood_gan.processes import check_same, from_first, is_first
 from likelihood_gan.protocols import has_count
 from likelihood_gan.rows import count_distinct, repeat_themselves
-from likelihood_gan.rules import FLAG, check, random_source
+from likelihood_gan.rules import (
+    FLAG,
+    NONE,
+    RECORDS,
+    SEQUENCES,
+    array,
+    check,
+    instance,
+    integer,
+    random_source,
+)
 from likelihood_gan.runs import report
 from likelihood_gan.schedules import Schedule
 from likelihood_gan.scoring import posterior_logits
@@ -43,10 +53,18 @@ from likelihood_gan.validation import (
 )
 from likelihood_gan.vocabulary import Vocabulary, is_text, sort_symbols
 
-persistence.bundled(Split)
+persistence.bundled(keys=array("i", 1), shares=array("f", 1))(Split)
 
 
-@persistence.bundled
+@persistence.bundled(
+    best_epoch_=integer(0),
+    discriminator_=NONE | instance(nn.Module),
+    distribution_=instance(SequenceDistribution),
+    held_out_=SEQUENCES,
+    history_=RECORDS,
+    n_iter_=integer(0),
+    split_=NONE | instance(Split),
+)
 class LikelihoodGAN(ModuleParameters, Resumable, FittedDistribution):
     """Adversarially trained distribution over discrete sequences with an exact likelihood.
 
@@ -392,6 +410,10 @@ class LikelihoodGAN(ModuleParameters, Resumable, FittedDistribution):
         unknown = 0.0 if random else np.nan
         with computing(discriminator, generator):
             return evaluate(self.vocabulary_, X, judge, self.handle_unknown, unknown)
+
+    def _finish_reading(self) -> None:
+        check_parameters(self)
+        super()._finish_reading()
 
     # Parameters to objects
 

@@ -41,6 +41,7 @@ class State(NamedTuple):
 
     numbers: dict[str, Any]
     tensors: dict[str, Tensor]
+    source: str = "the state"  # where it was read
 
 
 class Fit:
@@ -144,16 +145,22 @@ class Fit:
         """
         if has_count(self.generator):  # for what it keeps beside its buffers
             self._count(self.data.training)
-        for name, module in self.modules.items():
-            fill(name, dict(all_of(module)), part(state.tensors, name))
-        self.kept = Snapshot(self.modules, state.numbers["best_epoch"])
-        for name, best in self.kept.states.items():
-            fill(name, best, part(state.tensors, f"best.{name}"))
-        self.rng.set_state(state.tensors["rng"])
-        numbers = dict(state.numbers)
-        self.memory = Memory(numbers.pop("epochs"), part(state.tensors, "moments"))
-        vars(self.run).update(numbers)
+        try:
+            self._restore(state.numbers, state.tensors)
+        except (LookupError, RuntimeError, TypeError, ValueError) as error:
+            raise ValueError(f"{state.source} does not fit: {error}") from error
         self._look_ahead()
+
+    def _restore(self, numbers: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        for name, module in self.modules.items():
+            fill(name, dict(all_of(module)), part(tensors, name))
+        self.kept = Snapshot(self.modules, numbers["best_epoch"])
+        for name, best in self.kept.states.items():
+            fill(name, best, part(tensors, f"best.{name}"))
+        self.rng.set_state(tensors["rng"])
+        self.memory = Memory(numbers["epochs"], part(tensors, "moments"))
+        self.memory.check(self.modules)
+        vars(self.run).update({name: numbers[name] for name in _SAVED})
 
     def go_on(
         self, watchers: Sequence[Watcher], savers: Sequence[Saver], bar: Epochs | None

@@ -261,6 +261,25 @@ def read_config(settings: Mapping[str, Any]) -> Any:
     return transformers.AutoConfig.for_model(kind, **settings)
 
 
+def outline(arguments: Mapping[str, Any], n_weights: int) -> nn.Module:
+    """Return a module with the weights of ``CausalLM(**arguments)`` by name, shape and type, without memory.
+
+    Raises
+    ------
+    ValueError
+        If it would have more layers than `n_weights`.
+    """
+    config, ids = arguments["config"], arguments.get("ids")
+    if isinstance(config, Mapping):
+        config = read_config(config)
+    n_layers = getattr(config.get_text_config(decoder=True), "num_hidden_layers", 0)
+    if n_layers > n_weights:
+        raise ValueError(f"config has {n_layers} layers, but there are {n_weights} weights")
+    with torch.device("meta"):
+        model = _new_model(config, None if ids is not None else arguments["model"])
+    return nn.ModuleDict({"model": model})
+
+
 _N_TOKENS = integer(2)
 _FAILURES = (AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """What models with a state of their own raise when they meet another one."""

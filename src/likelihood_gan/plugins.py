@@ -6,7 +6,6 @@ Training the model is left to `training`.
 import copy
 import functools
 import inspect
-import os
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self
 
@@ -119,11 +118,8 @@ class ModuleParameters:
 
     # Where they are computed
 
-    @classmethod
-    def load(cls, path: str | os.PathLike[str], **parameters: Any) -> Self:  # noqa: D102
-        estimator: Self = super().load(path, **parameters)  # type: ignore[misc]
-        estimator._move()
-        return estimator
+    def _finish_reading(self) -> None:
+        self._move()
 
     def __getstate__(self) -> dict[str, Any]:
         # CPU copies: a pickle with CUDA tensors cannot be opened on a machine without CUDA

@@ -38,15 +38,22 @@ from likelihood_gan.estimator import LikelihoodGAN
 from likelihood_gan.progress import counted, say, watched
 from likelihood_gan.rows import repeat_themselves
 from likelihood_gan.rules import (
+    FINITE,
+    FLAG,
     NONE,
+    NOT_NEGATIVE,
     NOT_ZERO,
+    NUMBER,
+    POSITIVE,
     POSITIVES,
     Rule,
     check_attributes,
+    instance,
     integer,
     random_source,
 )
 from likelihood_gan.validation import Sequences, check_chunks, check_weighed
+from likelihood_gan.verbs import DistributionMixin
 from likelihood_gan.vocabulary import Vocabulary, sort_symbols, vocabulary_of
 
 N_PROPOSALS = 8
@@ -67,10 +74,24 @@ _RULES: dict[str, Rule] = {
 
 _Data = Sequence[Sequence[Hashable]]
 
-persistence.bundled(LogPartition)
+persistence.bundled(value=NUMBER, lower=NUMBER, upper=NUMBER)(LogPartition)
 
 
-@persistence.bundled
+@persistence.bundled(
+    C_=NONE | POSITIVE,
+    beta_=NOT_NEGATIVE,
+    classifiers_=instance(list),
+    coef_=FINITE,
+    estimator_=instance(DistributionMixin),
+    gain_=NUMBER,
+    gain_error_=NUMBER,
+    intercept_=FINITE,
+    log_partition_=instance(LogPartition),
+    logit_range_=instance(tuple),
+    max_len_=NONE | integer(1),
+    relative_effective_sample_size_=NUMBER,
+    repeating_=FLAG,
+)
 class Refined(SequenceEstimator):
     """Weigh the samples of a distribution by what a classifier can still tell from the data.
 
@@ -274,6 +295,18 @@ class Refined(SequenceEstimator):
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "beta_")
+
+    def _finish_reading(self) -> None:
+        self._check_parameters()
+        if not hasattr(self, "beta_"):
+            return
+        low, high = self.logit_range_
+        if not low <= high:
+            raise ValueError(f"logit_range_ must be from low to high, got {self.logit_range_}")
+        if len(self.classifiers_) != N_FOLDS:
+            raise ValueError(f"classifiers_ must hold {N_FOLDS}, got {len(self.classifiers_)}")
+        nothing: Any = () if (v := vocabulary_of(self.estimator_)) and not v.text else ""
+        cross_fitted_logits(self.classifiers_, [nothing], average=True)
 
     def _check_parameters(self) -> None:
         check_attributes(self, _RULES)

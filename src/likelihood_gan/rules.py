@@ -94,12 +94,34 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, numbers.Real) and not _is_flag(value)
 
 
+def _is_record(record: Mapping[str, Any]) -> bool:
+    trained = record.get("phase") != "pretrain" or _is_number(record.get("generator_loss"))
+    return _is_integer(record.get("epoch")) and isinstance(record.get("phase"), str) and trained
+
+
 def integer(least: int, most: int = sys.maxsize) -> Rule:
     """Return the rule of a count: no float such as 3.0 and no boolean, numpy's integers are."""
     said = f"an integer >= {least}"
     if most < sys.maxsize:
         said = f"an integer from {least} to {most}"
     return Rule(said, _is_integer, lambda value: least <= value <= most)
+
+
+def instance(*classes: type) -> Rule:
+    """Return the rule of an object of one of some classes."""
+    return Rule(
+        " or ".join(f"a {cls.__name__}" for cls in classes),
+        lambda value: isinstance(value, classes),
+    )
+
+
+def array(kinds: str, ndim: int) -> Rule:
+    """Return the rule of a numpy array with so many axes, of one of numpy's kinds such as "f"."""
+    return Rule(
+        f"an array of kind {' or '.join(kinds)} with {ndim} axes",
+        lambda value: isinstance(value, np.ndarray),
+        lambda value: value.dtype.kind in kinds and value.ndim == ndim,
+    )
 
 
 def choice(*values: str) -> Rule:
@@ -114,6 +136,8 @@ def choice(*values: str) -> Rule:
 FLAG = Rule("True or False", _is_flag)
 NONE = Rule("None", lambda value: value is None)
 NOT_ZERO = Rule("an integer other than 0", _is_integer, lambda value: value != 0)
+NUMBER = Rule("a number", _is_number)
+FINITE = Rule("a finite number", _is_number, lambda value: -math.inf < value < math.inf)
 POSITIVE = Rule("a positive, finite number", _is_number, lambda value: 0 < value < math.inf)
 NOT_NEGATIVE = Rule("a finite number >= 0", _is_number, lambda value: 0 <= value < math.inf)
 SHARE = Rule("a number between 0 and 1, neither included", _is_number, lambda value: 0 < value < 1)
@@ -145,6 +169,16 @@ SYMBOLS = Rule(
         if isinstance(value, Collection)
         else isinstance(value, Iterable)  # not looked at, since that would use it up
     ),
+)
+SEQUENCES = Rule(
+    "a list of str, or of tuples",
+    lambda value: isinstance(value, list),
+    lambda value: any(all(isinstance(part, cls) for part in value) for cls in (str, tuple)),
+)
+RECORDS = Rule(
+    "a list of records of epochs",
+    lambda value: isinstance(value, list) and all(isinstance(record, dict) for record in value),
+    lambda value: all(map(_is_record, value)),
 )
 NGRAM_RANGE = Rule(
     "(shortest, longest) with 1 <= shortest <= longest",

@@ -77,15 +77,20 @@ def read_symbol(kind: str, content: Any, enums: Mapping[str, type[enum.Enum]]) -
 
     Raises
     ------
-    KeyError
-        If there is no such kind, class or member.
+    LookupError, TypeError, ValueError, ArithmeticError
+        If there is no such kind, class or member, or nothing is written like this.
     """
+    symbol: Any
     if kind == "unknown":
-        return UNKNOWN_SYMBOL
-    if kind == "enum":
+        symbol = UNKNOWN_SYMBOL
+    elif kind == "enum":
         name, member = content
-        return enums[name][member]
-    return _KINDS[kind][2](content)
+        symbol = enums[name][member]
+    else:
+        symbol = _KINDS[kind][2](content)
+    if repr(write_symbol(symbol)) != repr({kind: content}):
+        raise ValueError(f"no {kind} is written as {content!r}")
+    return symbol
 
 
 def enums_among(symbols: Iterable[Any]) -> dict[str, type[enum.Enum]]:

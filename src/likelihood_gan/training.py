@@ -52,6 +52,14 @@ class Memory:
         self._start = moments or {}
         self._optimisers: dict[str, torch.optim.Optimizer] = {}
 
+    def check(self, modules: Mapping[str, nn.Module]) -> None:
+        """Raise LookupError or ValueError if moments are not those of parameters of the modules."""
+        for key, value in self._start.items():
+            owner, number, what = key.split(".")
+            trained = [p for p in modules[owner].parameters() if p.requires_grad]
+            if what != "step" and value.shape != trained[int(number)].shape:
+                raise ValueError(f"moments.{key} has the shape {tuple(value.shape)}")
+
     def adam(self, name: str, module: Any) -> torch.optim.Optimizer:
         """Make the optimiser of a module, with the moments that are remembered of it."""
         adam = torch.optim.Adam([p for p in module.parameters() if p.requires_grad], fused=True)

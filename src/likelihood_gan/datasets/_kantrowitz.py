@@ -8,12 +8,14 @@ import hashlib
 import http.client
 import os
 import sys
-import tempfile
 import urllib.request
 import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
+
+from likelihood_gan.atomic import write_atomically
 
 _FILES = ("female.txt", "male.txt")
 _ROWS = {"female.txt": 5001, "male.txt": 2943}
@@ -22,8 +24,9 @@ _SHA256 = {
     "female.txt": "8281babd67b19bd1fea7fb6d98df5701b0c77071ea9f4e707eef734eff070eef",
     "male.txt": "64c9322b43c4a021cacaa3a8ec14356e2ea215d9d2ba8bdfa93cb742e58340e3",
 }
-_URL = "http://www.cs.cmu.edu/afs/cs/project/ai-repository/ai/areas/nlp/corpora/names/"
+_URL = "https://www.cs.cmu.edu/afs/cs/project/ai-repository/ai/areas/nlp/corpora/names/"
 _TIMEOUT = 30.0  # seconds
+_LIMIT = 1_000_000  # bytes of a file; the published ones have 36,000 and 20,000
 
 _ENVIRONMENT = "LIKELIHOOD_GAN_DATA"
 _DEFAULT_HOME = "~/likelihood_gan_data"
@@ -162,11 +165,11 @@ def _read(place: Path) -> dict[str, bytes] | None:
     """Return the contents of both files in a folder or zip file, None if one is missing."""
     # os.path, not Path.is_file: the latter raises on a folder that may not be read.
     if all(os.path.isfile(place / name) for name in _FILES):
-        return {name: (place / name).read_bytes() for name in _FILES}
+        return {name: _content(open(place / name, "rb"), place) for name in _FILES}
     if place.suffix == ".zip" and os.path.isfile(place):
         try:
             with zipfile.ZipFile(place) as archive:
-                return {name: archive.read(f"names/{name}") for name in _FILES}
+                return {name: _content(archive.open(f"names/{name}"), place) for name in _FILES}
         except KeyError:
             return None
         except (zipfile.BadZipFile, zlib.error) as error:
@@ -198,16 +201,19 @@ def _parse(content: bytes) -> list[str]:
 
 
 def _fetch(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=_TIMEOUT) as response:
-        content: bytes = response.read()
+    return _content(urllib.request.urlopen(url, timeout=_TIMEOUT), url)
+
+
+def _content(opened: IO[bytes], source: object) -> bytes:
+    """Read and close a file, but no more of it than a list of names may have."""
+    with opened:
+        content = opened.read(_LIMIT + 1)
+    if len(content) > _LIMIT:
+        raise OSError(f"{source} has a file of more than {_LIMIT} bytes, which is no list of names")
     return content
 
 
 def _write(folder: Path, contents: dict[str, bytes]) -> None:
-    """Write the files and their README so that no reader ever sees half a file."""
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        for name, content in {"README": _README.encode(), **contents}.items():
-            part = Path(scratch, name)
-            part.write_bytes(content)
-            os.replace(part, folder / name)
+    for name, content in {"README": _README.encode(), **contents}.items():
+        write_atomically(folder / name, content)

@@ -3,6 +3,8 @@
 What probabilities are made of the counts is left to `ngram`.
 """
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -102,6 +104,30 @@ def _prune(
     place = np.cumsum(pairs) - 1
     pair, short = number[context[pairs]] * n_tokens + symbol[pairs], place[short[pairs]]
     return edge, to, pair, count[pairs], short, int(kept.sum())
+
+
+def check_contexts(tree: Mapping[str, Tensor], n_tokens: int) -> None:
+    """Raise ValueError if arrays, by the names of `BUFFERS`, are no tree of contexts.
+
+    What is looked up in them would lead out of them, or ask for any amount of memory.
+    """
+    n_nodes, n_pairs = len(tree["totals"]), len(tree["pairs"])
+    n_edges, anything = len(tree["edges"]), (0, math.inf)
+    expected: dict[str, tuple[tuple[int, ...], tuple[float, float]]] = {
+        "edges": ((n_edges,), (0, n_nodes * n_tokens)),
+        "nodes": ((n_edges,), (1, n_nodes)),
+        "shorter": ((n_pairs,), (0, n_pairs)),
+        "pairs": ((n_pairs,), (0, n_nodes * n_tokens)),
+        "first": ((n_nodes + 1,), (0, n_pairs + 1)),
+        "counts": ((n_pairs,), anything),
+        "totals": ((n_nodes,), anything),
+        "discounted": ((n_nodes, N_CLASSES), anything),
+    }
+    for name, (shape, (low, high)) in expected.items():
+        values = tree[name]
+        fits = values.shape == shape and bool(((values >= low) & (values < high)).all())
+        if not fits or (name in ("edges", "pairs", "first") and bool((values.diff() < 0).any())):
+            raise ValueError(f"{name} holds what is no tree of contexts")
 
 
 def class_of(counts: Tensor) -> Tensor:

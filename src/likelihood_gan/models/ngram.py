@@ -11,7 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from likelihood_gan.models.contexts import BUFFERS, N_CLASSES, class_of, count_contexts, find
+from likelihood_gan.models.contexts import (
+    BUFFERS,
+    N_CLASSES,
+    check_contexts,
+    class_of,
+    count_contexts,
+    find,
+)
 from likelihood_gan.protocols import END, State, lengths
 from likelihood_gan.rows import hash_rows, occurrences, repeat_themselves
 from likelihood_gan.rules import NONE, NOT_NEGATIVE, check, integer
@@ -58,7 +65,8 @@ class NGram(Autoregressive, nn.Module):
 
     Notes
     -----
-    Counts are memory: much of a list can be rebuilt from the model, and its file grows with the list.
+    Counts are memory: much of a list can be rebuilt from the model, and its file grows with the list;
+    ``save(path, held_out=False)`` changes nothing of that.
 
     It has no weights, so nothing of it is trained by gradients; `count` is all it needs.
 
@@ -100,9 +108,8 @@ class NGram(Autoregressive, nn.Module):
         self.n_tokens, self.min_count = n_tokens, min_count
         self._orders = ORDERS if order is None else (order,)
         order = self._orders[0]
-        nothing = count_contexts(
-            torch.zeros((0, 1), dtype=torch.int64), np.zeros(0), n_tokens, order, 0
-        )
+        none = torch.zeros((0, 1), dtype=torch.int64, device="cpu")  # whatever the default is
+        nothing = count_contexts(none, np.zeros(0), n_tokens, order, 0)
         for name, values in zip(BUFFERS, nothing, strict=True):
             self.register_buffer(name, values)
         self.register_buffer("discounts", _USUAL.repeat(order, 1))
@@ -354,6 +361,14 @@ class NGram(Autoregressive, nn.Module):
             if isinstance(found := state_dict.get(prefix + name), Tensor):
                 setattr(self, name, torch.empty_like(found, device=self.counts.device))
         super()._load_from_state_dict(state_dict, prefix, *arguments)
+        check_contexts({name: getattr(self, name) for name in BUFFERS}, self.n_tokens)
+        discounts, rows = self.discounts, self.rows
+        if discounts.shape[1:] != (N_CLASSES,) or not bool(
+            ((0 <= discounts) & (discounts <= 1)).all()
+        ):
+            raise ValueError(f"discounts must be from 0 to 1 and (order, {N_CLASSES})")
+        if rows.ndim != 1 or self.left_out.shape != rows.shape:
+            raise ValueError("left_out must have a number for each of rows")
 
 
 _Features = list[tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]]
