@@ -314,11 +314,15 @@ def test_in_training_a_counted_row_is_scored_as_if_it_had_not_been_counted():
     [
         (lambda: Product([Bigram(3), NoStep(3)]), TypeError, ["NoStep", "step(tokens, state)"]),
         (lambda: Product([Mixture([NoStep(3)])]), TypeError, ["Mixture without step"]),
-        (lambda: Product([]), ValueError, ["at least one module", "got 0 generators"]),
+        (lambda: Product([]), ValueError, ["at least one model", "got 0 generators"]),
         (lambda: Product([Bigram(3)] * 2, [1]), ValueError, ["exponents one number", "[1]"]),
         (lambda: Product([Bigram(3)], [-1]), ValueError, ["exponents must be", "pass None"]),
         (lambda: Product([Bigram(3)], [0]), ValueError, ["exponents must be", "not all 0"]),
-        (lambda: Product([torch.nn.Linear(2, 2)]), TypeError, ["generators holds a Linear"]),
+        (
+            lambda: Product([torch.nn.Linear(2, 2)]),
+            TypeError,
+            ["generators[0] must have", "got Linear"],
+        ),
         (
             lambda: Product(bigrams()).fit_exponents(ROWS, torch.ones(3)),
             *(ValueError, ["weights must hold a number for each row", "(3,)", "40 rows"]),

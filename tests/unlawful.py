@@ -246,10 +246,26 @@ class NoSample(nn.Module):
     log_prob = Bigram.log_prob
 
 
+class LearnsFromSamples(Autoregressive):
+    """No module, so that only its scores can show it."""
+
+    times = 0
+
+    def step(self, tokens, state):
+        scores = torch.arange(N_TOKENS) * (1.0 + self.times)
+        return scores.log_softmax(0).expand(len(tokens), -1), state
+
+    def sample(self, n, max_len, *, rng=None):
+        self.times += 1
+        return super().sample(n, max_len, rng=rng)
+
+
 # a model, the law that it breaks, and what the message says of it
 BROKEN_GENERATORS = [
-    (object, "it is a module", "got object"),
-    (NoSample, "it is a module", "sample"),
+    (object, "it has what is called", "got object without log_prob and sample"),
+    (NoSample, "it has what is called", "without sample"),
+    (lambda: Bigram, "it has what is called", "the class Bigram; call it"),
+    (LearnsFromSamples, "scores repeat", "only training and count"),
     (CannotBeCopied, "it can be copied", "cannot pickle"),
     (CopiesByReference, "it can be copied", "shares 2 tensors"),
     (CopiesFresh, "scores repeat", "in a deep copy"),
@@ -351,7 +367,7 @@ class LearnsWhileLooking(Judge):
 
 
 BROKEN_DISCRIMINATORS = [
-    (lambda: len, "it is a module", "builtin_function"),
+    (lambda: len, "it has what is called", "builtin_function"),
     (KeepsItsLogits, "it can be copied", "deepcopy"),
     (ColumnOfLogits, "every row has a score", r"shape \(1,\)"),
     (NanLogits, "every row has a score", "NaN"),

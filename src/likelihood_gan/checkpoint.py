@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from likelihood_gan import persistence
+from likelihood_gan.devices import resolve_device
 from likelihood_gan.fitting import Fit, State
 from likelihood_gan.rules import check, integer
 from likelihood_gan.symbols import enums_among
@@ -176,7 +177,7 @@ class Resumable:
         saved, estimator = _read(cls, path, parameters)
         estimator.callbacks, estimator.verbose = callbacks, verbose
         try:
-            estimator._fit(X, sample_weight, saved)
+            estimator._fit(X, sample_weight, resolve_device(estimator.device), saved)
         finally:
             if saved.frame.random_state is not None:
                 kind, keys, *rest = saved.frame.random_state

@@ -1,6 +1,6 @@
-"""The protocols as executable laws: whether a module is a generator or a discriminator.
+"""The protocols as executable laws: whether a model is a generator or a discriminator.
 
-Each law is a function whose name is the law. How modules are trained is left to `training`.
+Each law is a function whose name is the law. How models are trained is left to `training`.
 """
 
 import copy
@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from likelihood_gan import protocols
-from likelihood_gan.devices import device_of, limited_threads
-from likelihood_gan.protocols import END, call_with_rng, has_step
+from likelihood_gan.devices import computing, device_of
+from likelihood_gan.protocols import END, Generator, call_with_rng, has_parameters, has_step
 from likelihood_gan.rules import random_source
 from likelihood_gan.sampling import Autoregressive, take_rows
 
@@ -27,18 +27,18 @@ _WIDTH = 8
 
 
 def check_generator(
-    model: nn.Module, n_tokens: int, *, n_samples: int = 10_000, random_state: Any = 0
+    model: Generator, n_tokens: int, *, n_samples: int = 10_000, random_state: Any = 0
 ) -> None:
-    """Raise an error if a module breaks a law of the `Generator` protocol.
+    """Raise an error if a model breaks a law of the `Generator` protocol.
 
-    A copy of it in evaluation mode is tried: the module, trained or not, stays as it is, and so
-    do PyTorch's global random numbers. A small alphabet is checked best: with 3 tokens all rows
+    A copy of it is tried, a module in evaluation mode: the model, trained or not, stays as it is, and
+    so do PyTorch's global random numbers. A small alphabet is checked best: with 3 tokens all rows
     of up to 6 columns are enumerated, with 27 those of 2, with 5,000 those of 1.
 
     Parameters
     ----------
-    model : torch.nn.Module
-        With `log_prob` and `sample`; `step` is checked if it is there. In single or double
+    model : Generator
+        Any object with `log_prob` and `sample`; `step` is checked if it is there. In single or double
         precision, and ready for rows of 11 tokens.
     n_tokens : int
         Number of tokens, END (0) included; at least 2.
@@ -68,13 +68,14 @@ class _Trial:
 
     def __init__(self, model: Any, kind: str, n_tokens: int, n_samples: int, random_state: Any):
         self.original, self.kind, self.n_tokens, self.n_samples = model, kind, n_tokens, n_samples
-        self.device = device_of(model) if isinstance(model, nn.Module) else torch.device("cpu")
+        self.device = device_of(model)
         seed = int(random_source(random_state).randint(2**31 - 1))
         self.rng = torch.Generator(self.device).manual_seed(seed)
 
     @cached_property
     def model(self) -> Any:
-        return copy.deepcopy(self.original).eval()
+        copied = copy.deepcopy(self.original)
+        return copied.eval() if isinstance(copied, nn.Module) else copied
 
     def score(self, tokens: Tensor, model: Any = None) -> Tensor:
         """Log-probabilities or logits, (batch, time) -> (batch,), checked."""
@@ -131,6 +132,11 @@ class _Trial:
         return f"{self.kind} of {rows[i].tolist()} is {expected[i]:.5g}, but {found[i]:.5g} {why}"
 
 
+def _state(model: Any) -> dict[str, Tensor]:
+    """Return the parameters and buffers of a module."""
+    return model.state_dict() if isinstance(model, nn.Module) else {}
+
+
 Law = Callable[[_Trial], str | None]
 """Returns None, or a sentence with the numbers and the remedy if it is broken."""
 
@@ -139,7 +145,7 @@ def _check(laws: Iterable[Law], trial: _Trial) -> None:
     if trial.n_tokens < 2:
         raise ValueError(f"n_tokens must be at least 2 (END and a symbol), got {trial.n_tokens}")
     devices = [trial.device] if trial.device.type == "cuda" else []
-    limited = limited_threads(trial.original)
+    limited = computing(trial.original)
     with limited, torch.random.fork_rng(devices=devices), torch.no_grad():
         for law in laws:
             name = getattr(law, "__name__", "").strip("_").replace("_", " ")
@@ -157,14 +163,17 @@ def _check(laws: Iterable[Law], trial: _Trial) -> None:
 # Laws of both
 
 
-def _it_is_a_module(trial: _Trial) -> str | None:
-    """Require a torch.nn.Module, and of a generator the methods log_prob and sample."""
-    found = type(trial.original).__name__
-    if not isinstance(trial.original, nn.Module):
+def _it_has_what_is_called(trial: _Trial) -> str | None:
+    """Require log_prob and sample of a generator; a discriminator is a torch.nn.Module."""
+    if trial.kind == "log_prob":
+        try:
+            protocols.require_generator(trial.original, "the model")
+        except TypeError as error:
+            return str(error)
+    elif not isinstance(trial.original, nn.Module):
+        found = type(trial.original).__name__
         return f"the model must be an instance of torch.nn.Module, got {found}"
-    needed = ["log_prob", "sample"] if trial.kind == "log_prob" else []
-    missing = [name for name in needed if not callable(getattr(trial.original, name, None))]
-    return f"{found} must have the methods {needed}, write {missing}" if missing else None
+    return None
 
 
 def _it_can_be_copied(trial: _Trial) -> str | None:
@@ -174,6 +183,8 @@ def _it_can_be_copied(trial: _Trial) -> str | None:
     except Exception as error:
         remedy = "keep only weights and plain values as attributes"
         raise ValueError(f"copy.deepcopy failed ({error}), {remedy}") from error
+    if not isinstance(copied, nn.Module):
+        return None
     old, new = ([*m.parameters(), *m.buffers()] for m in (trial.original, copied))
     shared = {t.data_ptr() for t in old if t.numel()} & {t.data_ptr() for t in new}
     return f"a deep copy shares {len(shared)} tensors with the model, copy them" if shared else None
@@ -187,14 +198,19 @@ def _every_row_has_a_score(trial: _Trial) -> str | None:
 
 
 def _scores_repeat(trial: _Trial) -> str | None:
-    """Two calls in evaluation mode agree, and so does a deep copy."""
+    """Two calls in evaluation mode agree, and so do one after a sample and a deep copy."""
     expected, again = trial.score(trial.rows), trial.score(trial.rows)
-    copied = trial.score(trial.rows, copy.deepcopy(trial.model))
-    return trial.unequal(
-        trial.rows, expected, again, "when called again, let dropout and noise obey self.training"
-    ) or trial.unequal(
-        trial.rows, expected, copied, "in a deep copy, keep its weights as parameters and buffers"
-    )
+    if trial.kind == "log_prob":
+        trial.sample(_WIDTH, _WIDTH)
+    later, copied = (trial.score(trial.rows, m) for m in (trial.model, copy.deepcopy(trial.model)))
+    for found, why in (
+        (again, "when called again, let dropout and noise obey self.training"),
+        (later, "after a call of sample, let only training and count change it"),
+        (copied, "in a deep copy, keep its weights as parameters and buffers"),
+    ):
+        if violation := trial.unequal(trial.rows, expected, found, why):
+            return violation
+    return None
 
 
 def _padding_does_not_count(trial: _Trial) -> str | None:
@@ -222,11 +238,11 @@ def _rows_do_not_depend_on_each_other(trial: _Trial) -> str | None:
 
 def _using_it_leaves_its_weights(trial: _Trial) -> str | None:
     """Scoring and sampling in evaluation mode change no parameter and no buffer."""
-    before = {name: tensor.clone() for name, tensor in trial.model.state_dict().items()}
+    before = {name: tensor.clone() for name, tensor in _state(trial.model).items()}
     trial.score(trial.rows)
     if trial.kind == "log_prob":
         trial.sample(_WIDTH, _WIDTH)
-    after = trial.model.state_dict()
+    after = _state(trial.model)
     changed = [name for name in before if not torch.equal(before[name], after[name])]
     return f"a call in evaluation mode changed {changed}, leave them alone" if changed else None
 
@@ -237,10 +253,10 @@ def _a_gradient_reaches_the_parameters(trial: _Trial) -> str | None:
     It is that of a random combination of the finite scores: their plain sum has the gradient 0
     where a model is uniform. Parameters without use and frozen ones are legal.
     """
+    if trial.kind == "log_prob" and not has_parameters(trial.model):
+        return None  # nothing to train
     model = copy.deepcopy(trial.model).train()  # cuDNN's LSTM has no gradient otherwise
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    if trial.kind == "log_prob" and not any(True for _ in model.parameters()):
-        return None  # nothing to train
     with torch.enable_grad():
         values = trial.score(trial.rows, model)
         values = values[values.isfinite()]
@@ -292,7 +308,11 @@ def _an_rng_repeats_the_samples(trial: _Trial) -> str | None:
     if torch.equal(first, trial.sample(64, _WIDTH)):
         return None
     given = "rng" in inspect.signature(trial.model.sample).parameters
-    source = "generator=rng" if given else "PyTorch, not from NumPy or random"
+    source = (
+        "generator=rng"
+        if given
+        else "PyTorch, not from NumPy or random; models.FromNumpy gives a NumPy model its rng"
+    )
     return f"two draws of 64 rows with the same seed differ, draw from {source}"
 
 
@@ -374,7 +394,7 @@ def _steps_multiply_to_log_prob(trial: _Trial) -> str | None:
     return trial.unequal(trial.rows, trial.score(trial.rows), found, why)
 
 
-_FIRST: list[Law] = [_it_is_a_module, _it_can_be_copied]
+_FIRST: list[Law] = [_it_has_what_is_called, _it_can_be_copied]
 _SCORES: list[Law] = [
     _every_row_has_a_score,
     _using_it_leaves_its_weights,

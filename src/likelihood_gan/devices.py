@@ -1,13 +1,14 @@
-"""Where to compute, random numbers there, and how many threads pay.
+"""Where to compute, in which of PyTorch's modes, random numbers there, and how many threads pay.
 
 What is computed is left to the callers.
 """
 
 import copy
+import itertools
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch import nn
 PARAMETERS_WORTH_THREADS = 2_000_000
 """Below, a second thread loses more beside another process than it could gain on idle cores."""
 _ENTERING = threading.Lock()
+_KINDS = "cpu", "cuda", "mps"
 
 
 def resolve_device(device: str | torch.device | None) -> torch.device:
@@ -29,9 +31,9 @@ def resolve_device(device: str | torch.device | None) -> torch.device:
     TypeError, ValueError
         If it is not the name of a device.
     """
-    if device is None:
-        return torch.get_default_device()
     remedy = "pass a name such as 'cpu', 'cuda' or 'cuda:1', or None"
+    if device is None:
+        device = torch.get_default_device()
     if not isinstance(device, (str, torch.device)):
         raise TypeError(f"device must be a str or a torch.device, got {device!r}; {remedy}")
     try:
@@ -47,10 +49,16 @@ def resolve_device(device: str | torch.device | None) -> torch.device:
 
 
 def device_of(module: object) -> torch.device:
-    """Return where the weights of a module are; the CPU if it has none."""
-    parameters = module.parameters() if isinstance(module, nn.Module) else iter(())
-    first = next(parameters, None)
+    """Return where the weights of a module are, or its buffers; the CPU of anything else."""
+    if not isinstance(module, nn.Module):
+        return torch.device("cpu")
+    first = next(itertools.chain(module.parameters(), module.buffers()), None)
     return torch.device("cpu") if first is None else first.device
+
+
+def to_device(model: Any, device: torch.device) -> Any:
+    """Return a model, a module moved to the device in place; anything else stays where it is."""
+    return model.to(device) if isinstance(model, nn.Module) else model
 
 
 def torch_rng(random_state: np.random.RandomState, device: str | torch.device) -> torch.Generator:
@@ -63,6 +71,31 @@ def on_cpu(value: Any) -> Any:
     if isinstance(value, nn.Module) and device_of(value).type != "cpu":
         return copy.deepcopy(value).cpu()
     return value
+
+
+@contextmanager
+def own_modes() -> Iterator[None]:
+    """Compute as if the caller had set no mode: with gradients, and what names no device on the CPU.
+
+    Under `torch.no_grad` or `torch.inference_mode` nothing could be trained, under `torch.autocast` the
+    weights hardly move: to round, `LikelihoodGAN` has a parameter, `precision`.
+    """
+    with ExitStack() as modes:
+        modes.enter_context(torch.inference_mode(False))
+        modes.enter_context(torch.enable_grad())
+        for kind in _KINDS:
+            if torch.is_autocast_enabled(kind):
+                modes.enter_context(torch.autocast(kind, enabled=False))
+        if torch.get_default_device().type != "cpu":
+            modes.enter_context(torch.device("cpu"))
+        yield
+
+
+@contextmanager
+def computing(*modules: object) -> Iterator[None]:
+    """Compute with the modules in modes of our own, and with as many threads as pay for them."""
+    with own_modes(), limited_threads(*modules):
+        yield
 
 
 @contextmanager

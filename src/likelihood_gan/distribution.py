@@ -15,9 +15,16 @@ from sklearn.base import BaseEstimator, DensityMixin
 from torch import Tensor
 
 from likelihood_gan import persistence, prefix_tree, search
-from likelihood_gan.devices import device_of, limited_threads, on_cpu, torch_rng
+from likelihood_gan.devices import computing, device_of, on_cpu, torch_rng
 from likelihood_gan.progress import counted
-from likelihood_gan.protocols import END, Generator, call_with_rng, checked_sample, has_step
+from likelihood_gan.protocols import (
+    END,
+    Generator,
+    call_with_rng,
+    checked_sample,
+    has_step,
+    require_generator,
+)
 from likelihood_gan.rejection import Conditions, Predicate
 from likelihood_gan.rules import check, integer
 from likelihood_gan.sampling import Constraints, sample_by_steps
@@ -62,6 +69,11 @@ class SequenceDistribution(persistence.Savable, DistributionMixin):
     TypeError, ValueError
         If the generator has not both methods, a symbol comes twice, or `max_len` is below 1.
 
+    Notes
+    -----
+    `save` writes generators that are modules. A file holds no code, and so no other object; `pickle` and
+    `joblib` do.
+
     Examples
     --------
     >>> from likelihood_gan import CharLSTM, SequenceDistribution
@@ -77,11 +89,7 @@ class SequenceDistribution(persistence.Savable, DistributionMixin):
     def __init__(
         self, generator: Generator, vocabulary: Vocabulary | Iterable[Hashable], max_len: int
     ):
-        if not isinstance(generator, Generator) or isinstance(generator, type):
-            raise TypeError(
-                f"generator must have the methods log_prob and sample, got {generator!r}; see "
-                "likelihood_gan.protocols.Generator"
-            )
+        require_generator(generator)
         if not isinstance(vocabulary, Vocabulary):
             symbols = list(vocabulary)
             text = all(isinstance(symbol, str) and len(symbol) == 1 for symbol in symbols)
@@ -110,7 +118,7 @@ class SequenceDistribution(persistence.Savable, DistributionMixin):
             scores: NDArray[np.float64] = score_rows(self.generator, tokens).numpy()
             return scores
 
-        with limited_threads(self.generator):
+        with computing(self.generator):
             return evaluate(self.vocabulary, X, score, handle_unknown, unknown=-np.inf)
 
     def most_probable(
@@ -168,7 +176,7 @@ class SequenceDistribution(persistence.Savable, DistributionMixin):
             accepted = map(conditions.accepts, self.vocabulary.decode(tokens))
             return torch.tensor(list(accepted)) & self.vocabulary.splits_again(tokens)
 
-        with limited_threads(self.generator), evaluating(self.generator):
+        with computing(self.generator), evaluating(self.generator):
             tokens, log_probs = search.most_probable(
                 self.generator,  # type: ignore[arg-type]
                 n,
@@ -214,7 +222,7 @@ class SequenceDistribution(persistence.Savable, DistributionMixin):
                 checked_sample(tokens, m, asked.max_len, self.vocabulary.n_tokens)
             return tokens, torch.ones(m, dtype=torch.int64)
 
-        with limited_threads(generator), torch.no_grad(), evaluating(generator):
+        with computing(generator), torch.no_grad(), evaluating(generator):
             return [
                 sequence
                 for tokens, _ in self._legal(draw, n, asked.max_len, cut)
@@ -238,7 +246,7 @@ class SequenceDistribution(persistence.Savable, DistributionMixin):
             return prefix_tree.sample_counts(generator, m, asked, rng=rng)[:2]
 
         found: Counter[Any] = Counter()
-        with limited_threads(generator), evaluating(generator):
+        with computing(generator), evaluating(generator):
             for tokens, counts in self._legal(draw, n, asked.max_len, cut):
                 sequences, times = self.vocabulary.decode(tokens), counts.cpu().numpy()
                 if times.sum() == n:

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor
+from torch import Tensor, nn
 
 from likelihood_gan import persistence
 from likelihood_gan.callbacks import Callback, attach
 from likelihood_gan.checkpoint import Frame, Resumable, Saved
 from likelihood_gan.corpus import Data, Split, hold_out
-from likelihood_gan.devices import limited_threads, resolve_device, torch_rng
+from likelihood_gan.devices import computing, device_of, own_modes, resolve_device, torch_rng
 from likelihood_gan.distribution import SequenceDistribution, SequenceEstimator, evaluate
 from likelihood_gan.fitting import fit_modules
 from likelihood_gan.models import LSTMDiscriminator, ResidualLSTM
@@ -27,7 +27,7 @@ from likelihood_gan.parameters import check_parameters
 from likelihood_gan.phases import PHASES, make_phases
 from likelihood_gan.plugins import ModuleParameters, try_out
 from likelihood_gan.progress import watched
-from likelihood_gan.protocols import GeneratorModule, has_count
+from likelihood_gan.protocols import Generator, has_count
 from likelihood_gan.rows import count_distinct, repeat_themselves
 from likelihood_gan.rules import FLAG, check, random_source
 from likelihood_gan.runs import report
@@ -57,12 +57,13 @@ class LikelihoodGAN(ModuleParameters, Resumable, SequenceEstimator):
 
     Parameters
     ----------
-    generator : module, callable or None, default=None
-        A `torch.nn.Module` with `log_prob(tokens)` and `sample(n, max_len)` (it is copied, never
-        trained in place), or a callable `f(n_tokens, **generator_params)` that builds one;
-        `n_tokens` counts END (0) and every symbol. None is `ResidualLSTM`, an LSTM that corrects an
-        n-gram model. One that learns by counting has a method `count`, see
-        `likelihood_gan.protocols.CountingGenerator`; without parameters, nothing else of it is fitted.
+    generator : object, callable or None, default=None
+        Any object with `log_prob(tokens)` and `sample(n, max_len)` (it is copied, never trained in
+        place), or a callable `f(n_tokens, **generator_params)` that builds one; `n_tokens` counts END
+        (0) and every symbol. None is `ResidualLSTM`, an LSTM that corrects an n-gram model. Gradients
+        train the parameters of a `torch.nn.Module`. One that learns by counting has a method `count`,
+        see `likelihood_gan.protocols.CountingGenerator`. One that does neither is taken as it is if
+        `pretrain_epochs` and `adversarial_epochs` are 0, and refused otherwise.
     generator_params : dict or None, default=None
         Keyword arguments for the callable, such as ``{"hidden_size": 256}``; in `set_params` and a
         grid search also ``generator__hidden_size``.
@@ -142,7 +143,7 @@ class LikelihoodGAN(ModuleParameters, Resumable, SequenceEstimator):
     ----------
     distribution_ : SequenceDistribution
         The fitted distribution: it samples, scores and is saved without the estimator.
-    generator_ : torch.nn.Module
+    generator_ : Generator
         Its generator.
     vocabulary_ : Vocabulary
         Its symbols in the order of their tokens.
@@ -275,12 +276,14 @@ class LikelihoodGAN(ModuleParameters, Resumable, SequenceEstimator):
         --------
         resume : Go on with a fit from its checkpoint.
         """
-        return self._fit(X, sample_weight, y=y)
+        return self._fit(X, sample_weight, resolve_device(self.device), y=y)
 
+    @own_modes()
     def _fit(
         self,
         X: Sequences,
         sample_weight: ArrayLike | None,
+        device: torch.device,
         saved: Saved | None = None,
         y: Any = None,
     ) -> Self:
@@ -295,19 +298,19 @@ class LikelihoodGAN(ModuleParameters, Resumable, SequenceEstimator):
         rows = tokens[first]
 
         random_state = random_source(self.random_state)
-        device = resolve_device(self.device)
         if saved is None:
             held_out = self._hold_out(rows, shares, random_state)
         else:
             saved.check(rows, shares)
             held_out = saved.frame.held_out
-        data = Data.of(rows, shares - held_out, held_out, device)
         # Weights are drawn on the CPU, so that the device makes no difference to them.
         rng = torch_rng(random_state, torch.device("cpu"))
         modules = self._make_modules(is_adversarial(objective), vocabulary.n_tokens, rng, device)
+        device = device_of(modules[0])  # what is no module has not been moved there
+        data = Data.of(rows, shares - held_out, held_out, device)
         rng = torch_rng(random_state, device)
         frame = saved.frame if saved else Frame.of(self, vocabulary, rows, shares, held_out)
-        with limited_threads(*modules):
+        with computing(*modules):
             try_out(*modules, data.training, vocabulary.n_tokens, objective, rng)
             distribution = SequenceDistribution(modules[0], vocabulary, max_len)
             watchers, savers = attach(self.callbacks or [], distribution, frame)
@@ -342,7 +345,7 @@ class LikelihoodGAN(ModuleParameters, Resumable, SequenceEstimator):
             new_ones = unseen and not repeat_themselves(shares)
             self.held_out_ = [sequences[i] for i in first[held_out > 0]] if new_ones else []
             for module in modules:
-                if module is not None:
+                if isinstance(module, nn.Module):
                     module.eval()
         report(run)
         return self
@@ -350,10 +353,9 @@ class LikelihoodGAN(ModuleParameters, Resumable, SequenceEstimator):
     # The verbs are those of its distribution
 
     @property
-    def generator_(self) -> GeneratorModule:
+    def generator_(self) -> Generator:
         """The trained generator."""
-        generator: Any = self.distribution_.generator
-        return generator
+        return self.distribution_.generator
 
     @property
     def vocabulary_(self) -> Vocabulary:
@@ -413,7 +415,7 @@ class LikelihoodGAN(ModuleParameters, Resumable, SequenceEstimator):
             return probabilities
 
         unknown = 0.0 if random else np.nan
-        with limited_threads(discriminator, generator):
+        with computing(discriminator, generator):
             return evaluate(self.vocabulary_, X, judge, self.handle_unknown, unknown)
 
     def _draw(self, *arguments: Any) -> list[Any]:

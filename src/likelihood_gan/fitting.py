@@ -20,7 +20,6 @@ from likelihood_gan.phases import Phase
 from likelihood_gan.progress import Epochs
 from likelihood_gan.protocols import (
     Generator,
-    GeneratorModule,
     has_count,
     has_parameters,
 )
@@ -47,14 +46,16 @@ class Fit:
     """Modules that are trained in place, and where that stands between two epochs.
 
     A generator that counts does so first, which is epoch 0, and once more in the end, then all data.
-    Without parameters, that is all. If data are held out, the best epoch is the one of the lowest
+    Without parameters, that is all; one that does not count either stays as it is. If data are held out, the best epoch is the one of the lowest
     held-out negative log-likelihood; a phase ends after `patience` epochs without progress, unless its
     rate falls along a cosine, and the next starts from the best weights.
 
     Parameters
     ----------
-    generator, discriminator : module
-        The second may be None.
+    generator : Generator
+        A module, or anything else that counts or stays as it is.
+    discriminator : module or None
+        What judges it.
     data : Data
         What is trained on, and what is held out.
     phases : sequence of Phase
@@ -73,7 +74,7 @@ class Fit:
 
     def __init__(
         self,
-        generator: GeneratorModule,
+        generator: Generator,
         discriminator: nn.Module | None,
         data: Data,
         phases: Sequence[Phase],
@@ -197,8 +198,11 @@ class Fit:
         try:
             self._count(self.data.everything)
         except BaseException:
-            vars(generator).clear()
-            vars(generator).update(vars(before))
+            if hasattr(generator, "__dict__"):
+                vars(generator).clear()
+                vars(generator).update(vars(before))
+            else:  # a class with __slots__
+                self._count(self.data.training)
             raise
 
     def left(self) -> str:
@@ -240,7 +244,7 @@ class Fit:
 
 
 def fit_modules(
-    generator: GeneratorModule,
+    generator: Generator,
     discriminator: nn.Module | None,
     data: Data,
     phases: Sequence[Phase],

@@ -22,6 +22,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from likelihood_gan import models, objectives
+from likelihood_gan.devices import own_modes
 from likelihood_gan.files import check_path, read_file, write_file
 from likelihood_gan.huggingface import CausalLM, read_config, write_config
 from likelihood_gan.ngrams import NGramHasher
@@ -71,6 +72,7 @@ class _MissingCode(ValueError):
 class Savable:
     """Mixin of a bundled class: `save` and `load`."""
 
+    @own_modes()
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it to one safetensors file, atomically: numbers and JSON, nothing executable.
 
@@ -140,6 +142,7 @@ def load(path: str | os.PathLike[str]) -> Any:
     return cls.load(path)
 
 
+@own_modes()
 def write_parts(
     path: str | os.PathLike[str], parts: Mapping[str, Any], tensors: Mapping[str, Tensor]
 ) -> None:
@@ -185,6 +188,7 @@ def encode_parameters(estimator: BaseEstimator) -> dict[str, Any]:
     return encoded
 
 
+@own_modes()
 def _load(cls: type, path: str | os.PathLike[str], given: Mapping[str, Any]) -> Any:
     name = str(check_path(path))
     header, tensors = read_file(name)
@@ -419,7 +423,10 @@ class _Reader:
         if builder is None:
             self._require({name: code})
         params = self._code.get(f"{name}_params") or {}
-        module: nn.Module = build_module(name, builder, params, n_tokens, torch.Generator())
+        module = build_module(name, builder, params, n_tokens, torch.Generator())
+        if not isinstance(module, nn.Module):
+            kind = type(module).__name__
+            raise _MissingCode(f"{name} was saved as a torch.nn.Module, got a {kind}")
         _load_weights(module, code.weights or {}, name)
         return module.eval()
 

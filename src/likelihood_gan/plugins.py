@@ -1,6 +1,6 @@
-"""From parameters to a module: named as scikit-learn does, built or copied, and tried out once.
+"""From parameters to a model: named as scikit-learn does, built or copied, and tried out once.
 
-Training the module is left to `training`.
+Training the model is left to `training`.
 """
 
 import copy
@@ -14,14 +14,16 @@ import torch
 from torch import nn
 
 from likelihood_gan.corpus import Corpus
-from likelihood_gan.devices import on_cpu, resolve_device
+from likelihood_gan.devices import on_cpu, resolve_device, to_device
 from likelihood_gan.objectives import OBJECTIVES, Objective
 from likelihood_gan.protocols import (
-    GeneratorModule,
+    Generator,
     call_with_rng,
     checked_sample,
     has_count,
     has_parameters,
+    is_generator,
+    require_generator,
 )
 from likelihood_gan.scoring import evaluating, log_probs, logits
 from likelihood_gan.training import try_objective
@@ -78,15 +80,30 @@ class ModuleParameters:
     ) -> tuple[Any, Any]:
         """Return the generator, and the discriminator if there is judging and someone to learn from it."""
         generator = self._make_module("generator", n_tokens, rng, device)
-        given = isinstance(self.generator, nn.Module) or self._fitted("distribution_") is not None
-        if self.pretrain_epochs + self.adversarial_epochs == 0 and not given | has_count(generator):
+        if not has_count(generator):
+            self._check_epochs(generator)
+        if not judging or not has_parameters(generator):
+            return generator, None
+        return generator, self._make_module("discriminator", n_tokens, rng, device)
+
+    def _check_epochs(self, generator: Any) -> None:
+        """Raise ValueError if what can be trained is not, or what cannot be is to be trained."""
+        epochs = {name: getattr(self, name) for name in ("pretrain_epochs", "adversarial_epochs")}
+        if not has_parameters(generator):
+            if asked := [f"{name}={value}" for name, value in epochs.items() if value]:
+                raise ValueError(
+                    f"generator {type(generator).__name__} has nothing to train, but "
+                    f"{' and '.join(asked)}: set both epochs to 0 to take it as it is, or use "
+                    "SequenceDistribution, which needs no fit; what is trained are parameters of a "
+                    "torch.nn.Module that require a gradient, what learns by counting has a method count"
+                )
+            return
+        trained = is_generator(self.generator) or self._fitted("distribution_") is not None
+        if not trained and not any(epochs.values()):
             raise ValueError(
                 "pretrain_epochs and adversarial_epochs are both 0: nothing would be trained; pass a "
                 "trained module as generator, or train"
             )
-        if not judging or not has_parameters(generator):
-            return generator, None
-        return generator, self._make_module("discriminator", n_tokens, rng, device)
 
     def _make_module(
         self, name: str, n_tokens: int, rng: torch.Generator, device: torch.device
@@ -94,11 +111,11 @@ class ModuleParameters:
         """Build the generator or the discriminator, or copy that of the previous fit."""
         fitted = self._fitted(name + "_")
         if fitted is not None:
-            return copy.deepcopy(fitted).to(device)
+            return to_device(copy.deepcopy(fitted), device)
         given = getattr(self, name)
         builder = self._builders[name] if given is None else given
         params = getattr(self, name + "_params") or {}
-        return build_module(name, builder, params, n_tokens, rng).to(device)
+        return to_device(build_module(name, builder, params, n_tokens, rng), device)
 
     # Where they are computed
 
@@ -122,25 +139,28 @@ class ModuleParameters:
         if hasattr(self, "distribution_"):
             device = resolve_device(self.device)
             for module in (self.distribution_.generator, self.discriminator_):
-                if isinstance(module, nn.Module):
-                    module.to(device)
+                to_device(module, device)
 
 
 def build_module(
     name: str, builder: Any, params: Mapping[str, Any], n_tokens: int, rng: torch.Generator
 ) -> Any:
-    """Copy a module, or call what builds one: ``builder(n_tokens, **params)``.
+    """Copy a model, or call what builds one: ``builder(n_tokens, **params)``.
+
+    A discriminator is a `torch.nn.Module`, a generator any object with `log_prob` and `sample`.
 
     Raises
     ------
     TypeError, ValueError
-        If the parameter `name` is neither a module nor a callable that builds one, or the module
+        If the parameter `name` is neither a model nor a callable that builds one, or the model
         cannot be copied.
     """
-    if isinstance(builder, nn.Module):
+    if isinstance(builder, nn.Module) or (name == "generator" and is_generator(builder)):
+        _require(name, builder)
         if params:
             raise ValueError(
-                f"{name}_params={dict(params)} needs {name} to be a callable, got a module"
+                f"{name}_params={dict(params)} needs {name} to be a callable, got a finished "
+                f"{type(builder).__name__}"
             )
         try:
             return copy.deepcopy(builder)
@@ -150,12 +170,20 @@ def build_module(
                 "that builds it"
             ) from error
     if not callable(builder):
-        raise TypeError(f"{name} must be a torch.nn.Module or a callable, got {builder!r}")
+        kind = "an object with log_prob and sample" if name == "generator" else "a torch.nn.Module"
+        raise TypeError(f"{name} must be {kind}, or a callable that builds one, got {builder!r}")
     _check_signature(name, builder, params)
-    module: Any = call_with_rng(functools.partial(builder, **params), n_tokens, rng=rng)
-    if not isinstance(module, nn.Module):
-        raise TypeError(f"{name} must build a torch.nn.Module, got {type(module).__name__}")
-    return module
+    model: Any = call_with_rng(functools.partial(builder, **params), n_tokens, rng=rng)
+    _require(name, model)
+    return model
+
+
+def _require(name: str, model: Any) -> None:
+    """Raise TypeError if it is no generator, or no module that may be a discriminator."""
+    if name == "generator":
+        require_generator(model)
+    elif not isinstance(model, nn.Module):
+        raise TypeError(f"{name} must be, or build, a torch.nn.Module, got {type(model).__name__}")
 
 
 def _check_signature(name: str, builder: Any, params: Mapping[str, Any]) -> None:
@@ -175,7 +203,7 @@ def _check_signature(name: str, builder: Any, params: Mapping[str, Any]) -> None
 
 
 def try_out(
-    generator: GeneratorModule,
+    generator: Generator,
     discriminator: nn.Module | None,
     corpus: Corpus,
     n_tokens: int,
@@ -183,16 +211,9 @@ def try_out(
     rng: torch.Generator,
 ) -> None:
     """Call the modules and the objective once, so that a broken promise is found before training."""
-    for method in ("log_prob", "sample"):
-        if not callable(getattr(generator, method, None)):
-            raise TypeError(f"generator {type(generator).__name__} has no method {method}")
-    if not has_parameters(generator) and not has_count(generator):
-        raise ValueError(
-            f"generator {type(generator).__name__} has no parameters to train and no method count; "
-            "one that is finished needs no fit: see SequenceDistribution"
-        )
     if discriminator is not None and not has_parameters(discriminator):
         raise ValueError(f"discriminator {type(discriminator).__name__} has no parameters to train")
+    _check_precision(generator, discriminator)
     tokens = corpus.tokens[:8].clone()
     tokens[0, 0] = n_tokens - 1
     try:
@@ -209,3 +230,15 @@ def try_out(
     checked_sample(sample, 2, corpus.width, n_tokens)
     if type(objective) not in OBJECTIVES.values() and has_parameters(generator):
         try_objective(objective, generator, discriminator, corpus)
+
+
+def _check_precision(*models: object) -> None:
+    """Raise ValueError if weights are to be trained in which a small step is lost by rounding."""
+    for module in (model for model in models if isinstance(model, nn.Module)):
+        for name, weight in module.named_parameters():
+            if weight.requires_grad and weight.dtype in (torch.float16, torch.bfloat16):
+                raise ValueError(
+                    f"{type(module).__name__}.{name} is {weight.dtype}, in which small steps are lost: "
+                    "convert the module by .float(), or set torch.set_default_dtype(torch.float32) if "
+                    "that made it so; precision='bf16' rounds what is computed and keeps the weights"
+                )

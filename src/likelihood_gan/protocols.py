@@ -11,8 +11,8 @@ autoregressive model reads before it writes the first symbol.
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol, Self, TypeGuard, TypeVar, runtime_checkable
+from collections.abc import Callable
+from typing import Any, Protocol, TypeGuard, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,11 @@ or dict of tensors, each with the batch as its first dimension."""
 
 @runtime_checkable
 class Generator(Protocol):
-    """A distribution over sequences: a `torch.nn.Module` with these two methods is a generator."""
+    """A distribution over sequences: any object with these two methods is a generator.
+
+    Gradients train the parameters of a `torch.nn.Module`. Anything else learns by `count`, or is taken
+    as it is; tensors come to it on the CPU. For models in NumPy see `likelihood_gan.models.FromNumpy`.
+    """
 
     def log_prob(self, tokens: Tensor) -> Tensor:
         """Log-probability of each row in nats, (batch, time) -> (batch,), differentiable.
@@ -80,32 +84,6 @@ class Discriminator(Protocol):
         ...
 
 
-class GeneratorModule(Generator, Protocol):
-    """A `torch.nn.Module` that follows `Generator`, as far as the package uses it as a module."""
-
-    training: bool
-
-    def parameters(self) -> Iterator[nn.Parameter]:
-        """Yield the weights."""
-        ...
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """Return weights and buffers by name."""
-        ...
-
-    def load_state_dict(self, state_dict: Mapping[str, Tensor]) -> Any:
-        """Take weights and buffers over."""
-        ...
-
-    def to(self, device: torch.device) -> Self:
-        """Move to a device, in place."""
-        ...
-
-    def eval(self) -> Self:
-        """Leave training mode, in place."""
-        ...
-
-
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
@@ -125,6 +103,25 @@ def is_by_steps(generator: object) -> bool:
     return has_step(generator) and getattr(log_prob, "by_steps", False)
 
 
+def is_generator(value: object) -> TypeGuard[Generator]:
+    """Tell whether an object, not a class, has `log_prob` and `sample`."""
+    return isinstance(value, Generator) and not isinstance(value, type)
+
+
+def require_generator(value: object, what: str = "generator") -> None:
+    """Raise TypeError, which begins with `what`, if an object is no generator."""
+    if is_generator(value):
+        return
+    if isinstance(value, type):
+        raise TypeError(f"{what} must be an object, got the class {value.__name__}; call it")
+    missing = [name for name in ("log_prob", "sample") if not hasattr(value, name)]
+    remedy = "; pass its generator, generator_ once it is fitted" if hasattr(value, "fit") else ""
+    raise TypeError(
+        f"{what} must have the methods log_prob(tokens) and sample(n, max_len), got "
+        f"{type(value).__name__} without {' and '.join(missing)}{remedy}"
+    )
+
+
 def has_count(generator: object) -> TypeGuard[CountingGenerator]:
     """Tell whether a generator offers `count`; `isinstance` sees what is there under a condition."""
     return callable(getattr(generator, "count", None))
@@ -136,7 +133,7 @@ def has_step(generator: object) -> TypeGuard[StepGenerator]:
 
 
 def has_parameters(generator: object) -> bool:
-    """Tell whether there is anything to train by gradients."""
+    """Tell whether there is anything to train by gradients: parameters of a `torch.nn.Module`."""
     return isinstance(generator, nn.Module) and any(p.requires_grad for p in generator.parameters())
 
 

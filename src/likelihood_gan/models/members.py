@@ -3,29 +3,22 @@
 How they are put together is left to `mixture` and `product`.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from sklearn.utils.metaestimators import available_if
 from torch import Tensor, nn
 
-from likelihood_gan.protocols import Generator, call_with_rng
+from likelihood_gan.protocols import Generator, call_with_rng, has_count, require_generator
 
 
 class Members(nn.Module):
     """Generators over one vocabulary as parts of another; they are not copied."""
 
-    def __init__(self, generators: Iterable[nn.Module]):
+    def __init__(self, generators: Iterable[Generator]):
         super().__init__()
-        members = list(generators)
-        for member in members:
-            if not isinstance(member, nn.Module) or not isinstance(member, Generator):
-                raise TypeError(
-                    f"generators holds a {type(member).__name__}, but needs torch.nn.Modules with "
-                    "log_prob and sample, such as generator_ of a fitted LikelihoodGAN"
-                )
-        self.generators: Any = nn.ModuleList(members)
+        self.generators: Any = _Parts(generators)
 
     @available_if(lambda self: bool(self._counting()))  # type: ignore[untyped-decorator]
     def count(self, tokens: Tensor, weights: Tensor) -> None:
@@ -35,15 +28,17 @@ class Members(nn.Module):
 
     def _counting(self) -> list[Any]:
         """Return the members that count, also those of members, each once."""
-        found: dict[Any, None] = {}
+        # by identity: a dataclass may be equal to another one, or have no hash
+        found: dict[int, Any] = {}
         for member in self.generators:
             if isinstance(member, Members):
-                found |= dict.fromkeys(member._counting())
-            elif callable(getattr(member, "count", None)):
-                found[member] = None
+                found |= {id(part): part for part in member._counting()}
+            elif has_count(member):
+                found[id(member)] = member
         # what stands inside another one is counted by it
-        inside = {part for member in found for part in member.modules() if part is not member}
-        return [member for member in found if member not in inside]
+        modules = [member for member in found.values() if isinstance(member, nn.Module)]
+        inside = {id(part) for member in modules for part in member.modules() if part is not member}
+        return [member for key, member in found.items() if key not in inside]
 
     def _one_for_each(self, name: str, numbers: Sequence[float] | None) -> Tensor:
         """Return the argument `name`, not negative and (members,), as float64; None is ones."""
@@ -56,7 +51,7 @@ class Members(nn.Module):
             ) from error
         if not n or values.shape != (n,):
             raise ValueError(
-                f"generators must hold at least one module and {name} one number for each, got "
+                f"generators must hold at least one model and {name} one number for each, got "
                 f"{n} generators and {name}={numbers}"
             )
         if not (values.isfinite() & (values >= 0)).all() or not values.any():
@@ -66,6 +61,29 @@ class Members(nn.Module):
             )
         device = next((p.device for p in self.parameters()), None)
         return values.to(device)
+
+
+class _Parts(nn.Module):
+    """A list of modules and others; the modules are parts of what has the list."""
+
+    def __init__(self, members: Iterable[Generator]):
+        super().__init__()
+        self.others: dict[str, Any] = {}
+        for k, member in enumerate(members):
+            require_generator(member, f"generators[{k}]")
+            if isinstance(member, nn.Module):
+                self.add_module(str(k), member)
+            else:
+                self.others[str(k)] = member
+
+    def __len__(self) -> int:
+        return len(self._modules) + len(self.others)
+
+    def __getitem__(self, k: int) -> Any:
+        return (self.others if str(k) in self.others else self._modules)[str(k)]
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[k] for k in range(len(self)))
 
 
 def call(function: Callable[..., Tensor], *args: Any, rng: torch.Generator | None) -> Tensor:

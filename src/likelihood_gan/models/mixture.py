@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 
 import torch
 from sklearn.utils.metaestimators import available_if
-from torch import Tensor, nn
+from torch import Tensor
 
 from likelihood_gan.models.members import Members, call
-from likelihood_gan.protocols import END, State, has_step
+from likelihood_gan.protocols import END, Generator, State, has_step
 from likelihood_gan.sampling import draw
 
 
@@ -22,8 +22,9 @@ class Mixture(Members):
 
     Parameters
     ----------
-    generators : iterable of torch.nn.Module
-        Generators over one vocabulary. They become parts of the mixture and are not copied.
+    generators : iterable of Generator
+        Any objects with `log_prob` and `sample`, over one vocabulary. They become parts of the mixture
+        and are not copied.
     weights : sequence of float or None, default=None
         Non-negative, in any unit; None is equal weights. They are not trained.
 
@@ -36,7 +37,7 @@ class Mixture(Members):
 
     log_weights: Tensor
 
-    def __init__(self, generators: Iterable[nn.Module], weights: Sequence[float] | None = None):
+    def __init__(self, generators: Iterable[Generator], weights: Sequence[float] | None = None):
         super().__init__(generators)
         shares = self._one_for_each("weights", weights)
         self.arguments = {"generators": list(self.generators), "weights": weights}

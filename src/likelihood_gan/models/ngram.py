@@ -181,7 +181,8 @@ class NGram(Autoregressive, nn.Module):
         """
         places = self._places(tokens)
         p = self._distributions(places.path, places.row, self._removals(tokens, places))
-        table = torch.zeros((*tokens.shape, self.n_tokens), device=tokens.device)
+        shape = (*tokens.shape, self.n_tokens)
+        table = torch.zeros(shape, dtype=torch.float32, device=tokens.device)
         table[places.row, places.column] = p.log().float()
         return table
 

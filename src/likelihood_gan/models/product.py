@@ -8,12 +8,12 @@ from functools import partial
 from typing import Any, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import pad
 
-from likelihood_gan.devices import limited_threads
+from likelihood_gan.devices import computing
 from likelihood_gan.models.members import Members, call
-from likelihood_gan.protocols import END, State, by_steps, has_step
+from likelihood_gan.protocols import END, Generator, State, by_steps, has_step
 from likelihood_gan.sampling import Autoregressive, log_prob_of, next_log_probs
 from likelihood_gan.scoring import evaluating
 
@@ -34,8 +34,8 @@ class Product(Autoregressive, Members):
 
     Parameters
     ----------
-    generators : iterable of torch.nn.Module
-        Generators over one vocabulary, with `step`. They become parts of the product and are not
+    generators : iterable of StepGenerator
+        Any generators with `step`, over one vocabulary. They become parts of the product and are not
         copied. A member that is itself a product is taken apart, which changes nothing; so what
         stands in several of them is computed once.
     exponents : sequence of float or None, default=None
@@ -56,7 +56,7 @@ class Product(Autoregressive, Members):
 
     exponents: Tensor
 
-    def __init__(self, generators: Iterable[nn.Module], exponents: Sequence[float] | None = None):
+    def __init__(self, generators: Iterable[Generator], exponents: Sequence[float] | None = None):
         super().__init__(generators)
         for member in self.generators:
             if not has_step(member):
@@ -72,11 +72,11 @@ class Product(Autoregressive, Members):
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """Read one token a row; (batch,) -> next-symbol log-probabilities (batch, n_tokens)."""
-        factors = self._factors()
+        factors, exponents = zip(*self._factors(), strict=True)
         states = [None] * len(factors) if state is None else state
         steps = [factor.step(tokens, s) for factor, s in zip(factors, states, strict=True)]
         log_probs = [values for values, _ in steps]
-        return _multiply(log_probs, factors.values()), [factor_state for _, factor_state in steps]
+        return _multiply(log_probs, exponents), [factor_state for _, factor_state in steps]
 
     @by_steps
     def log_prob(self, tokens: Tensor, rng: torch.Generator | None = None) -> Tensor:
@@ -85,8 +85,8 @@ class Product(Autoregressive, Members):
 
     def next_log_probs(self, tokens: Tensor, rng: torch.Generator | None = None) -> Tensor:
         """Log-probabilities of every next symbol, (batch, time) -> (batch, time, n_tokens)."""
-        factors = self._factors()
-        return _multiply([_table(factor, tokens, rng) for factor in factors], factors.values())
+        factors, exponents = zip(*self._factors(), strict=True)
+        return _multiply([_table(factor, tokens, rng) for factor in factors], exponents)
 
     def fit_exponents(self, tokens: Tensor, weights: Tensor | None = None) -> Self:
         """Choose the exponents that maximise the likelihood of rows which no member has seen.
@@ -130,33 +130,40 @@ class Product(Autoregressive, Members):
         self.exponents = exponents.to(self.exponents)
         return self
 
-    def _factors(self) -> dict[Any, float]:
+    def _factors(self) -> list[tuple[Any, float]]:
         """Return the distinct generators that have a vote, none a product, and their exponents."""
-        found: dict[Any, float] = {}
+        found: dict[int, tuple[Any, float]] = {}  # by identity, as in `Members._counting`
         for member, exponent in zip(self.generators, self.exponents.tolist(), strict=True):
-            for part, share in _parts(member).items():
-                found[part] = found.get(part, 0.0) + exponent * share
+            for part, share in _parts(member):
+                _, before = found.get(id(part), (part, 0.0))
+                found[id(part)] = part, before + exponent * share
         # if all are 0, the first still tells the number of symbols
-        return {part: a for part, a in found.items() if a > 0} or dict([*found.items()][:1])
+        return [factor for factor in found.values() if factor[1] > 0] or [*found.values()][:1]
 
     def _tables(self, tokens: Tensor, there: Tensor) -> Tensor:
         """Return what each member says where it is `there`, float64: (members, places, n_tokens)."""
         members = [_parts(member) for member in self.generators]
         blocks = []
-        with limited_threads(self), torch.no_grad(), evaluating(self):
+        with computing(self), torch.no_grad(), evaluating(self):
             for rows, here in zip(
                 tokens.split(_ROWS_PER_BLOCK), there.split(_ROWS_PER_BLOCK), strict=True
             ):
-                distinct = {part for parts in members for part in parts}
-                known = {part: _table(part, rows, None)[here].cpu().double() for part in distinct}
-                tables = [_multiply([known[p] for p in parts], parts.values()) for parts in members]
+                distinct = {id(part): part for parts in members for part, _ in parts}
+                known = {
+                    key: _table(part, rows, None)[here].cpu().double()
+                    for key, part in distinct.items()
+                }
+                tables = [
+                    _multiply([known[id(p)] for p, _ in parts], [a for _, a in parts])
+                    for parts in members
+                ]
                 blocks.append(torch.stack(tables))
         return torch.cat(blocks, 1)
 
 
-def _parts(member: Any) -> dict[Any, float]:
+def _parts(member: Any) -> list[tuple[Any, float]]:
     # a product's normaliser is the same for all symbols, so that of another one cancels it
-    return member._factors() if type(member) is Product else {member: 1.0}
+    return member._factors() if type(member) is Product else [(member, 1.0)]
 
 
 def _table(generator: Any, tokens: Tensor, rng: torch.Generator | None) -> Tensor:

@@ -148,11 +148,13 @@ class ResidualLSTM(Autoregressive, nn.Module):
     def _correct(
         self, read: Tensor, log_q: Tensor, state: State, rng: torch.Generator | None
     ) -> tuple[Tensor, State]:
+        dtype = self.output.weight.dtype
+        log_q = log_q.to(dtype)
         seen, given = log_q.exp(), log_q
         if self.training and (hidden := self.arguments["ngram_dropout"]):
             shown = torch.rand((len(read), 1, 1), device=read.device, generator=rng) >= hidden
             seen, given = seen * shown, given * shown
-        inputs = torch.cat([self.symbols(read, self.output.weight.dtype), seen], 2)
+        inputs = torch.cat([self.symbols(read, dtype), seen], 2)
         h, state = self.lstm(inputs, state, rng)
         # a symbol of probability 0 in the counts has one in the uniform end of the recursion
         scores = self.output(h) + self.trust(h) * given
