@@ -91,7 +91,9 @@ class Written(NamedTuple):
         return hashes[chosen], np.add.reduceat(chosen.sum(1), self.first[:-1])
 
 
-def blocks(sequences: Sequence[Sequence[Hashable]], size: int) -> Iterator[Sequence[Sequence[Hashable]]]:
+def blocks(
+    sequences: Sequence[Sequence[Hashable]], size: int
+) -> Iterator[Sequence[Sequence[Hashable]]]:
     """Divide sequences into parts of about `size` symbols, marks included: more by one sequence at most."""
     ends = (np.fromiter(map(len, sequences), np.int64, len(sequences)) + 2).cumsum()
     cuts = np.flatnonzero(np.diff(ends // size)) + 1

@@ -37,15 +37,14 @@ class Automaton:
 
     def follow(self, context: Tensor, symbol: Tensor) -> Tensor:
         """Return the longest known contexts that some contexts and symbols end with: (n,) -> (n,)."""
-        reached = torch.zeros_like(context)
-        row = torch.arange(len(context), device=context.device)
-        while len(row):
-            key = context * self.n_tokens + symbol
-            pair, found = find(self.tree.pairs, key, context >= 0)
-            reached[row[found]] = self.tree.longest[pair[found]].long()
-            going = ~found & (context > 0)
-            row, symbol = row[going], symbol[going]
-            context = self._shortened(context[going])
+        if len(self.tree.pairs) == 0:
+            return torch.zeros_like(context)
+        pair, found = find(self.tree.pairs, context * self.n_tokens + symbol, context >= 0)
+        reached = self.tree.longest[pair].where(found, 0).long()
+        others = (~found & (context > 0)).nonzero()[:, 0]
+        if len(others):
+            shorter = self._shortened(context[others])
+            reached.index_copy_(0, others, self.follow(shorter, symbol[others]))
         return reached
 
     def next(self, context: Tensor) -> Tensor:

@@ -57,9 +57,7 @@ class Tree(NamedTuple):
     ends: tuple[int, ...]
 
     @classmethod
-    def of(
-        cls, edges: Tensor, pairs: Tensor, counts: Tensor, n_tokens: int, order: int
-    ) -> "Tree":
+    def of(cls, edges: Tensor, pairs: Tensor, counts: Tensor, n_tokens: int, order: int) -> "Tree":
         """Look up once what is looked up often, in what `count_contexts` returned.
 
         Raises

@@ -259,9 +259,7 @@ class NGram(Autoregressive, nn.Module):
             p = torch.where(known, (direct + discounted @ d * p) / total, p)
         return p.log()
 
-    def _distributions(
-        self, path: Tensor, rows: Tensor, removals: "Sequence[_Removal]"
-    ) -> Tensor:
+    def _distributions(self, path: Tensor, rows: Tensor, removals: "Sequence[_Removal]") -> Tensor:
         """Probabilities of the next symbol, (n, order) -> (n, n_tokens), float64."""
         tree = self._grown()
         p = self.discounts.new_full((len(path), self.n_tokens), 1 / self.n_tokens)
