@@ -6,8 +6,7 @@ import pytest
 import torch
 from enumeration import seeded
 
-import likelihood_gan.models.automaton as automaton
-from likelihood_gan.models import NGram
+from likelihood_gan.models import NGram, automaton
 from likelihood_gan.models.contexts import Tree
 from likelihood_gan.vocabulary import Vocabulary
 

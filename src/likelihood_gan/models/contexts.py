@@ -101,10 +101,10 @@ class Tree(NamedTuple):
         ).reshape(n_nodes, N_CLASSES)
         totals = np.bincount(node, weights=count, minlength=n_nodes)
         small = len(pair) < 2**31 and n_nodes < 2**31
-        derived = [x.astype(np.int32) if small else x for x in (first, shorter, longest)]
-        derived += [narrow(totals), narrow(discounted)]
-        found = [torch.from_numpy(values).to(edges.device) for values in derived]
-        return cls(edges, pairs, counts, *found, tuple(ends))
+        places = [x.astype(np.int32) if small else x for x in (first, shorter, longest)]
+        sums = [narrow(x) for x in (totals, discounted)]
+        derived = [torch.from_numpy(x).to(edges.device) for x in (*places, *sums)]
+        return cls(edges, pairs, counts, *derived, ends=tuple(ends))
 
 
 def _require(*true: Any, what: str) -> None:
@@ -112,7 +112,7 @@ def _require(*true: Any, what: str) -> None:
         raise ValueError(f"{what} are not those of a tree of contexts")
 
 
-def narrow(values: NDArray[np.float64]) -> NDArray[Any]:
+def narrow(values: NDArray[Any]) -> NDArray[Any]:
     """Return numbers in single precision if that is exact, as it is for counts."""
     single = values.astype(np.float32)
     return single if (single == values).all() else values
