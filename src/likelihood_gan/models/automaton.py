@@ -27,7 +27,6 @@ class Automaton:
 
     def __init__(self, tree: Tree, discounts: Tensor, n_tokens: int):
         self.tree, self.discounts, self.n_tokens = tree, discounts, n_tokens
-        self._ends = torch.tensor(tree.ends, device=discounts.device)
         # rows of the first contexts; shorter ones are first
         self._table = discounts.new_full((1, n_tokens), 1 / n_tokens)
         if len(tree.pairs):
@@ -75,7 +74,7 @@ class Automaton:
         return table[context.clamp(max=len(table) - 1)].index_copy_(0, missing, p)
 
     def _interpolate(self, context: Tensor, lower: Tensor) -> Tensor:
-        discounts = self.discounts[torch.bucketize(context, self._ends, right=True)]
+        discounts = self.discounts[torch.bucketize(context, self.tree.ends, right=True)]
         sums = self.tree.totals[context].double(), self.tree.discounted[context].double()
         return interpolate(self.tree, context, lower, discounts, *sums)
 

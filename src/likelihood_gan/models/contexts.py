@@ -38,12 +38,12 @@ class Tree(NamedTuple):
         (pairs,), the pair of the shortened context and the same symbol.
     longest : Tensor
         (pairs,), the node of the longest known context that the context and the symbol end with.
+    ends : Tensor
+        (depths,), how many nodes are of at most 0, 1, ... symbols.
     totals : Tensor
         (nodes,), Σ c of each node.
     discounted : Tensor
         (nodes, N_CLASSES), Σ c̄ of each node, by class.
-    ends : tuple of int
-        How many nodes are of at most 0, 1, ... symbols.
     """
 
     edges: Tensor
@@ -52,9 +52,9 @@ class Tree(NamedTuple):
     first: Tensor
     shorter: Tensor
     longest: Tensor
+    ends: Tensor
     totals: Tensor
     discounted: Tensor
-    ends: tuple[int, ...]
 
     @classmethod
     def of(cls, edges: Tensor, pairs: Tensor, counts: Tensor, n_tokens: int, order: int) -> "Tree":
@@ -102,9 +102,9 @@ class Tree(NamedTuple):
         totals = np.bincount(node, weights=count, minlength=n_nodes)
         small = len(pair) < 2**31 and n_nodes < 2**31
         places = [x.astype(np.int32) if small else x for x in (first, shorter, longest)]
-        sums = [narrow(x) for x in (totals, discounted)]
-        derived = [torch.from_numpy(x).to(edges.device) for x in (*places, *sums)]
-        return cls(edges, pairs, counts, *derived, ends=tuple(ends))
+        sums = narrow(totals), narrow(discounted)
+        derived = (torch.from_numpy(x).to(edges.device) for x in (*places, np.array(ends), *sums))
+        return cls(edges, pairs, counts, *derived)
 
 
 def _require(*true: Any, what: str) -> None:

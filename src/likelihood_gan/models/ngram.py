@@ -297,6 +297,8 @@ class NGram(Autoregressive, nn.Module):
         key = hash_rows(tokens)
         place, known = find(self.rows, key, torch.ones_like(key, dtype=torch.bool))
         known = known & (tokens == END).any(1)  # a cut row was not counted
+        if not known.any():
+            return None
         times = self.left_out[place].where(known, 0)[places.row]
         longest = (places.path >= 0).sum(1) - 1
         tree, n_pairs = self._grown(), len(self.pairs)
