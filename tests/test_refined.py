@@ -90,7 +90,7 @@ def test_without_a_gain_refined_is_plain_to_the_last_bit(refined):
 
 
 def test_blocks_make_up_the_sample(refined, monkeypatch):
-    monkeypatch.setattr(likelihood_gan.refined, "SAMPLES_PER_BLOCK", 8)
+    monkeypatch.setattr(likelihood_gan.refined, "SYMBOLS_PER_BLOCK", 300)  # of a few samples
     sample = refined.sample(20, random_state=0)
     assert len(sample) == 20
     assert sample == refined.sample(20, random_state=0)

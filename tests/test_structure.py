@@ -16,6 +16,7 @@ ORDER = [
     "containers",
     "validation",
     "rules",
+    "hashing",
     "ngrams",
     "schedules",
     "devices",

@@ -3,8 +3,7 @@
 A sequence belongs to a fold by its hash, known or new. What the logits say is left to `calibration`.
 """
 
-import zlib
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
 import joblib
@@ -17,11 +16,14 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import has_fit_parameter
 
 from likelihood_gan.calibration import Array, logit
-from likelihood_gan.ngrams import NGramHasher, symbol_name
+from likelihood_gan.hashing import CELLS_PER_BLOCK, Written, blocks
+from likelihood_gan.ngrams import NGramHasher
 from likelihood_gan.progress import counting
 
 N_FOLDS = 5
 """Classifiers that share the work."""
+SEQUENCES_PER_BLOCK = 8192
+"""Sequences that are judged at a time: bounds the size of their features."""
 
 
 class Lessons(NamedTuple):
@@ -48,10 +50,10 @@ class Lessons(NamedTuple):
     judged: NDArray[np.bool_]
 
 
-def folds(sequences: Iterable[Sequence[Hashable]]) -> NDArray[np.int64]:
+def folds(sequences: Sequence[Sequence[Hashable]]) -> NDArray[np.int64]:
     """Return the fold of each sequence, by a hash that is the same in every process: (n,)."""
-    names = ("\n".join(map(symbol_name, sequence)) for sequence in sequences)
-    return np.array([zlib.crc32(name.encode()) % N_FOLDS for name in names], dtype=np.int64)
+    checksums = [Written.of(block).checksums() for block in blocks(sequences, CELLS_PER_BLOCK)]
+    return np.concatenate(checksums) % N_FOLDS
 
 
 def check_folds(fold: NDArray[np.int64]) -> None:
@@ -66,14 +68,34 @@ def check_folds(fold: NDArray[np.int64]) -> None:
 def cross_fitted_logits(
     classifiers: Sequence[Any], sequences: Sequence[Sequence[Hashable]], average: bool
 ) -> Array:
-    """Judge each sequence by the classifier that did not learn from its fold, or by the mean of all."""
+    """Judge each sequence by the classifier that did not learn from its fold, or by the mean of all.
+
+    Features that learn nothing from the sequences are made once for all classifiers.
+    """
     logits = np.zeros(len(sequences))
-    fold = folds(sequences)
+    for start in range(0, len(sequences), SEQUENCES_PER_BLOCK):
+        part = slice(start, start + SEQUENCES_PER_BLOCK)
+        logits[part] = _judge(classifiers, sequences[part], average)
+    return logits
+
+
+def _judge(
+    classifiers: Sequence[Any], sequences: Sequence[Sequence[Hashable]], average: bool
+) -> Array:
+    features: Any = None
+    if isinstance(classifiers[0], Pipeline):
+        features = _features(classifiers[0][:-1], sequences)
+    if features is not None:
+        classifiers = [classifier[-1] for classifier in classifiers]
+    if average:
+        every = sequences if features is None else features
+        return np.mean([logit(classifier, every) for classifier in classifiers], axis=0)
+    logits, fold = np.zeros(len(sequences)), folds(sequences)
     for k, classifier in enumerate(classifiers):
-        if average:
-            logits += logit(classifier, sequences) / len(classifiers)
-        elif (fold == k).any():
-            logits[fold == k] = logit(classifier, _take(sequences, fold == k))
+        rows = fold == k
+        if rows.any():
+            own = _take(sequences, rows) if features is None else features[rows]
+            logits[rows] = logit(classifier, own)
     return logits
 
 
@@ -106,9 +128,7 @@ def cross_fit(
     strengths: Sequence[float | None] = (None,)
     if Cs is not None and "C" in last.get_params():
         strengths = Cs
-    features: Any = None  # made once for all folds where nothing is learned from the sequences
-    if front is not None and not any(get_tags(step).requires_fit for _, step in front.steps):
-        features = front.transform(lessons.sequences)
+    features = None if front is None else _features(front, lessons.sequences)  # for all folds
 
     def job(k: int) -> Any:
         learned = lessons.learned & ((fold != k) | ~lessons.is_real)
@@ -178,6 +198,13 @@ def _fit_fold(
         judge = clone(last).set_params(**({} if C is None else {"C": C})).fit(X, y, **weighing)
         results.append((front, judge, logit(judge, unseen) if n_unseen else np.empty(0)))
     return results
+
+
+def _features(front: Pipeline, sequences: Sequence[Sequence[Hashable]]) -> Any:
+    """Return what the steps before a classifier make of sequences; None if they learn from some."""
+    if len(front.steps) == 0 or any(get_tags(step).requires_fit for _, step in front.steps):
+        return None
+    return front.transform(sequences)
 
 
 def _take(sequences: Sequence[Any], use: NDArray[np.bool_]) -> list[Any]:

@@ -1,17 +1,17 @@
 """n-grams of sequences, with marks at both ends: listed, and hashed to sparse vectors.
 
-What is made of them is left to `metrics` and `refined`.
+How they are hashed is left to `hashing`, what is made of them to `metrics` and `crossfitting`.
 """
 
 import enum
-import functools
-import numbers
 from collections.abc import Hashable, Iterable, Iterator
 from typing import Any, Self
 
+import numpy as np
+from scipy.sparse import csr_matrix
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.feature_extraction import FeatureHasher
 
+from likelihood_gan.hashing import CELLS_PER_BLOCK, Written, blocks
 from likelihood_gan.rules import NGRAM_RANGE, check_attributes, integer
 from likelihood_gan.validation import Sequences, check_sequences
 
@@ -81,15 +81,20 @@ class NGramHasher(TransformerMixin, BaseEstimator):
         """
         rules = {"n_features": integer(1, 2**31 - 1), "ngram_range": NGRAM_RANGE}
         check_attributes(self, rules)
-        # no repr of a str is START, or holds a line break: different n-grams are different lines
-        lines = (
-            map(
-                "\n".join,
-                n_grams(map(symbol_name, sequence), *self.ngram_range, marks=("START", "END")),
-            )
-            for sequence in check_sequences(X)
-        )
-        return FeatureHasher(self.n_features, input_type="string").transform(lines)
+        (low, high), width = self.ngram_range, np.uint32(self.n_features)
+        columns, signs, counts = [], [], [np.zeros(1, dtype=np.int64)]
+        sequences = check_sequences(X)
+        for block in blocks(sequences, max(CELLS_PER_BLOCK // (high - low + 1), 1)):
+            hashes, n = Written.of(block).n_grams(low, high)
+            negative = hashes >= 2**31  # as a signed number, whose size gives the column
+            columns.append((np.where(negative, -hashes, hashes) % width).astype(np.int32))
+            signs.append(1 - 2 * negative.astype(np.int8))
+            counts.append(n)
+        shape, ends = (len(sequences), self.n_features), np.concatenate(counts).cumsum()
+        values = np.concatenate(signs).astype(np.float64)
+        matrix = csr_matrix((values, np.concatenate(columns), ends), shape)
+        matrix.sum_duplicates()
+        return matrix
 
     def __sklearn_is_fitted__(self) -> bool:
         return True
@@ -98,11 +103,3 @@ class NGramHasher(TransformerMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.requires_fit = False
         return tags
-
-
-@functools.lru_cache(maxsize=2**16)
-def symbol_name(symbol: Hashable) -> str:
-    """Write a symbol so that different ones differ and equal ones do not."""
-    if isinstance(symbol, numbers.Real) and symbol == symbol // 1:
-        return repr(int(symbol))
-    return repr(symbol)

@@ -62,9 +62,10 @@ N_ERRORS = 2.0
 """Standard errors that a gain must exceed; else nothing is refined."""
 MIN_RELATIVE_EFFECTIVE_SAMPLE_SIZE = 0.3
 """Exponents and strengths that leave less come last: few proposals would carry all the weight."""
-SAMPLES_PER_BLOCK = 4096
-"""Refined samples that are drawn at a time: bounds the number of proposals in memory."""
+SYMBOLS_PER_BLOCK = 2**22
+"""Symbols, at most, of the proposals that are in memory; the more, the more of them share a prefix."""
 _TRUSTED = 0.1
+_LONG = 128  # if nothing says how long samples may be
 _RULES: dict[str, Rule] = {
     "n_samples": NONE | integer(2),
     "betas": POSITIVES,
@@ -439,7 +440,9 @@ class Refined(SequenceEstimator):
             )
         propose = functools.partial(_counts_of, self.estimator_, **given)
         samples: list[Any] = []
-        blocks = [range(n)[i : i + SAMPLES_PER_BLOCK] for i in range(0, n, SAMPLES_PER_BLOCK)]
+        longest = max_len or self.max_len_ or _LONG
+        size = max(SYMBOLS_PER_BLOCK // (N_PROPOSALS * longest), 1)
+        blocks = [range(n)[i : i + size] for i in range(0, n, size)]
         with watched(self.verbose):
             for block in counted(blocks, n, "drawing refined sequences"):
                 samples += _resample(len(block), propose, self.log_weight, random_state)

@@ -4,20 +4,21 @@ How its contexts are counted is left to `contexts`, how a network corrects it to
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from likelihood_gan.models.automaton import Automaton
 from likelihood_gan.models.contexts import (
-    BUFFERS,
     N_CLASSES,
-    check_contexts,
+    Tree,
     class_of,
     count_contexts,
     find,
+    interpolate,
 )
 from likelihood_gan.protocols import END, State, lengths
 from likelihood_gan.rows import hash_rows, occurrences, repeat_themselves
@@ -29,6 +30,7 @@ SYMBOLS_FOR_DISCOUNTS = 100_000
 ORDERS = 6, 8, 12, 16, 24
 WORTH_LONGER = 0.01
 """Share of the nats that longer contexts must save to be counted: they take time and memory."""
+_COUNTED = ("edges", "pairs", "counts")  # what `count_contexts` returns
 _NOTHING = -1  # what stands before the start mark
 _SOME = 1e-9  # counts below it are rounding errors
 _USUAL = torch.tensor([0.75, 0.5, 0.45], dtype=torch.float64)  # discounts for text
@@ -84,17 +86,10 @@ class NGram(Autoregressive, nn.Module):
     3
     """
 
-    # Contexts are nodes of a tree, in which a node's children prolong it to the left; node 0 is the
-    # empty context. Edges (node, symbol to the left) and pairs (node, next symbol) are sorted lists
-    # of node * n_tokens + symbol, in which both are found.
+    # the tree of contexts: see `contexts.Tree`, which has what is derived of them
     edges: Tensor
-    nodes: Tensor  # where each edge leads
     pairs: Tensor
-    shorter: Tensor  # the pair with the shortened context
-    counts: Tensor  # of each pair
-    first: Tensor  # the first pair of each node
-    totals: Tensor  # Σ c of each node
-    discounted: Tensor  # Σ c̄ of each node, by class
+    counts: Tensor
     discounts: Tensor  # (order, N_CLASSES)
     rows: Tensor  # hashes of what was counted, sorted,
     left_out: Tensor  # and the occurrences that are left out of each
@@ -110,11 +105,13 @@ class NGram(Autoregressive, nn.Module):
         order = self._orders[0]
         none = torch.zeros((0, 1), dtype=torch.int64, device="cpu")  # whatever the default is
         nothing = count_contexts(none, np.zeros(0), n_tokens, order, 0)
-        for name, values in zip(BUFFERS, nothing, strict=True):
+        for name, values in zip(_COUNTED, nothing, strict=True):
             self.register_buffer(name, values)
         self.register_buffer("discounts", _USUAL.repeat(order, 1))
         self.register_buffer("rows", torch.zeros(0, dtype=torch.int64))
         self.register_buffer("left_out", torch.zeros(0, dtype=torch.float64))
+        self._tree: Tree | None = None
+        self._automaton: Automaton | None = None
 
     @property
     def order(self) -> int:
@@ -139,34 +136,30 @@ class NGram(Autoregressive, nn.Module):
         guess, kept, lowest = _USUAL.to(device)[None], {}, math.inf
         for order in self._orders:
             counted = count_contexts(tokens, times, self.n_tokens, order, self.min_count)
-            for name, values in zip(BUFFERS, counted, strict=True):
+            for name, values in zip(_COUNTED, counted, strict=True):
                 setattr(self, name, values.to(device))
             self.discounts = torch.cat([guess, guess[-1:].repeat(order - len(guess), 1)])
             nats = self._choose_discounts(tokens, torch.from_numpy(times))
             if nats > (1 - WORTH_LONGER) * lowest:
                 break
-            kept = {name: getattr(self, name) for name in (*BUFFERS, "discounts")}
+            kept = {name: getattr(self, name) for name in (*_COUNTED, "discounts", "_tree")}
             guess, lowest = self.discounts, nats
         for name, values in kept.items():
             setattr(self, name, values)
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """Read one token a row; (batch,) -> next-symbol log-probabilities (batch, n_tokens)."""
-        if state is None:
-            state = tokens.new_full((len(tokens), self.order - 1), _NOTHING)
-        state = torch.cat([state, tokens[:, None]], 1)[:, 1:]
-        path = self._path(state)
-        # rows whose longest known context is the same have the same distribution
-        deepest, row = path.amax(1).unique(return_inverse=True)
-        some = torch.empty_like(deepest).scatter_(0, row, torch.arange(len(row), device=row.device))
-        return self._distributions(path[some]).log().float()[row], state
+        context = torch.zeros_like(tokens) if state is None else state
+        automaton = self._read()
+        context = automaton.follow(context, tokens)
+        return automaton.next(context).log().float(), context
 
     def never_counted(self) -> Tensor | None:
         """Tell which tokens were in no row, (n_tokens,); None if all were in one, or nothing was counted.
 
         They have the probability of the uniform end of the recursion.
         """
-        known = self.pairs[self.first[0] : self.first[1]]  # of the empty context
+        known = self.pairs[: int(self._grown().first[1])]  # of the empty context
         if len(known) in (0, self.n_tokens):
             return None
         return torch.ones(self.n_tokens, dtype=torch.bool, device=known.device).index_fill(
@@ -187,7 +180,11 @@ class NGram(Autoregressive, nn.Module):
         Those behind END are 0.
         """
         places = self._places(tokens)
-        p = self._distributions(places.path, places.row, self._removals(tokens, places))
+        removals = self._removals(tokens, places)
+        if removals is None:  # the path ends where the longest known context is
+            p = self._read().next(places.path.amax(1))
+        else:
+            p = self._distributions(places.path, places.row, removals)
         shape = (*tokens.shape, self.n_tokens)
         table = torch.zeros(shape, dtype=torch.float32, device=tokens.device)
         table[places.row, places.column] = p.log().float()
@@ -210,23 +207,42 @@ class NGram(Autoregressive, nn.Module):
         for symbol in history.flip(1).unbind(1):
             known = (node >= 0) & (symbol != _NOTHING)
             edge, found = find(self.edges, node * self.n_tokens + symbol, known)
-            node = self.nodes[edge].where(found, -1) if len(self.nodes) else node.new_full((), -1)
-            path.append(node.expand(len(history)))
+            node = (edge + 1).where(found, -1)
+            path.append(node)
         return torch.stack(path, 1)
+
+    def _grown(self) -> Tree:
+        """Return what was counted, with what is looked up in it: made anew if that has changed."""
+        if self._tree is None or self._tree.pairs is not self.pairs:
+            counted = self.edges, self.pairs, self.counts
+            self._tree = Tree.of(*counted, self.n_tokens, self.order)
+        return self._tree
+
+    def _read(self) -> Automaton:
+        tree, old = self._grown(), self._automaton
+        if old is None or old.tree is not tree or old.discounts is not self.discounts:
+            self._automaton = old = Automaton(tree, self.discounts, self.n_tokens)
+        return old
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_tree": None, "_automaton": None}
 
     # The recursion, for chosen symbols and for all symbols
 
     def _features(self, places: "_Places", removals: "Sequence[_Removal] | None") -> "_Features":
         """Return for every length of context what the recursion needs."""
         features: _Features = []
+        tree = self._grown()
         for depth, node in enumerate(places.path.unbind(1)):
             entry, found = find(self.pairs, node * self.n_tokens + places.symbol, node >= 0)
-            count = self.counts[entry].where(found, 0) if len(self.pairs) else found.double()
-            total, discounted = self.totals[node], self.discounted[node]
+            count = found.double()
+            if len(self.pairs):
+                count = self.counts[entry].double().where(found, 0)
+            total, discounted = tree.totals[node].double(), tree.discounted[node].double()
             if removals is not None:
                 removal = removals[depth]
                 count = count - removal.of_pairs(places.row * len(self.pairs) + entry, found)
-                less, change = removal.of_nodes(places.row * len(self.totals) + node, node >= 0)
+                less, change = removal.of_nodes(places.row * len(tree.totals) + node, node >= 0)
                 total, discounted = total - less, discounted + change
             known = (node >= 0) & (total > _SOME)
             count = count.clamp(min=0)
@@ -243,36 +259,28 @@ class NGram(Autoregressive, nn.Module):
             p = torch.where(known, (direct + discounted @ d * p) / total, p)
         return p.log()
 
-    def _distributions(
-        self,
-        path: Tensor,
-        rows: Tensor | None = None,
-        removals: "Sequence[_Removal] | None" = None,
-    ) -> Tensor:
+    def _distributions(self, path: Tensor, rows: Tensor, removals: "Sequence[_Removal]") -> Tensor:
         """Probabilities of the next symbol, (n, order) -> (n, n_tokens), float64."""
-        p = self.totals.new_full((len(path), self.n_tokens), 1 / self.n_tokens)
-        for depth, (d, node) in enumerate(zip(self.discounts, path.unbind(1), strict=True)):
-            total, discounted = self.totals[node], self.discounted[node]
-            if removals is not None and rows is not None:
-                less, change = removals[depth].of_nodes(rows * len(self.totals) + node, node >= 0)
-                total, discounted = total - less, discounted + change
-            known = ((node >= 0) & (total > _SOME)).nonzero()[:, 0]
-            node, total, discounted = node[known], total[known], discounted[known]
-            begin, n = self.first[node], self.first[node + 1] - self.first[node]
-            row = torch.arange(len(n), device=n.device).repeat_interleave(n)
-            entry = torch.arange(len(row), device=n.device) + (begin - n.cumsum(0) + n)[row]
-            count = self.counts[entry]
-            if removals is not None and rows is not None:
-                keys = rows[known][row] * len(self.pairs) + entry
-                count = count - removals[depth].of_pairs(
-                    keys, torch.ones_like(keys, dtype=torch.bool)
-                )
-                count = count.clamp(min=0)
-            direct = count - d[class_of(count)] * count.clamp(max=N_CLASSES)
-            symbol = self.pairs[entry] - node[row] * self.n_tokens
-            given = p.new_zeros(len(node), self.n_tokens).index_put((row, symbol), direct)
-            given = given + (discounted @ d)[:, None] * p[known]
-            p = p.index_put((known,), given / total[:, None])
+        tree = self._grown()
+        p = self.discounts.new_full((len(path), self.n_tokens), 1 / self.n_tokens)
+        for d, node, removal in zip(self.discounts, path.unbind(1), removals, strict=True):
+            less, change = removal.of_nodes(rows * len(tree.totals) + node, node >= 0)
+            totals = tree.totals[node].double() - less
+            known = ((node >= 0) & (totals > _SOME)).nonzero()[:, 0]
+            node = node[known]
+            p = p.index_copy(
+                0,
+                known,
+                interpolate(
+                    tree,
+                    node,
+                    p[known],
+                    d.expand(len(node), -1),
+                    totals[known],
+                    tree.discounted[node].double() + change[known],
+                    removal.of_rows(rows[known], len(self.pairs)),
+                ),
+            )
         return p
 
     # Leaving rows out
@@ -289,9 +297,11 @@ class NGram(Autoregressive, nn.Module):
         key = hash_rows(tokens)
         place, known = find(self.rows, key, torch.ones_like(key, dtype=torch.bool))
         known = known & (tokens == END).any(1)  # a cut row was not counted
+        if not known.any():
+            return None
         times = self.left_out[place].where(known, 0)[places.row]
         longest = (places.path >= 0).sum(1) - 1
-        n_pairs = len(self.pairs)
+        tree, n_pairs = self._grown(), len(self.pairs)
         keys, amounts = places.row[:0], times[:0]
         removals: list[_Removal] = []
         for depth in range(self.order - 1, -1, -1):
@@ -303,16 +313,16 @@ class NGram(Autoregressive, nn.Module):
             amounts = torch.cat([amounts, times[here]])
             amounts = amounts.new_zeros(len(keys)).index_add(0, index, amounts)
             removals.append(self._removal(keys, amounts))
-            vanished = self.counts[keys % n_pairs] - amounts < _SOME
+            vanished = self.counts[keys % n_pairs].double() - amounts < _SOME
             entry, row = (keys % n_pairs)[vanished], (keys // n_pairs)[vanished]
-            keys, amounts = row * n_pairs + self.shorter[entry], amounts.new_ones(len(row))
+            keys, amounts = row * n_pairs + tree.shorter[entry], amounts.new_ones(len(row))
         return removals[::-1]
 
     def _removal(self, keys: Tensor, amounts: Tensor) -> "_Removal":
         entry, row = keys % len(self.pairs), keys // len(self.pairs)
-        node = row * len(self.totals) + self.pairs[entry] // self.n_tokens
+        node = row * (len(self.edges) + 1) + self.pairs[entry] // self.n_tokens
         nodes, index = node.unique(return_inverse=True)
-        before = self.counts[entry]
+        before = self.counts[entry].double()
         after = (before - amounts).clamp(min=0)
         change = amounts.new_zeros(len(nodes) * N_CLASSES)
         for count, sign in ((before, -1), (after, 1)):
@@ -361,7 +371,7 @@ class NGram(Autoregressive, nn.Module):
             if isinstance(found := state_dict.get(prefix + name), Tensor):
                 setattr(self, name, torch.empty_like(found, device=self.counts.device))
         super()._load_from_state_dict(state_dict, prefix, *arguments)
-        check_contexts({name: getattr(self, name) for name in BUFFERS}, self.n_tokens)
+        self._grown()  # refuses what is no tree
         discounts, rows = self.discounts, self.rows
         if discounts.shape[1:] != (N_CLASSES,) or not bool(
             ((0 <= discounts) & (discounts <= 1)).all()
@@ -397,6 +407,15 @@ class _Removal(NamedTuple):
     def of_pairs(self, keys: Tensor, known: Tensor) -> Tensor:
         place, found = find(self.pairs, keys, known)
         return self.amounts[place].where(found, 0) if len(self.pairs) else keys.double() * 0
+
+    def of_rows(self, rows: Tensor, n_pairs: int) -> Callable[[Tensor, Tensor], Tensor]:
+        """Return a function that tells what pairs lose with rows: (row, pair) -> amount."""
+
+        def less(row: Tensor, pair: Tensor) -> Tensor:
+            keys = rows[row] * n_pairs + pair
+            return self.of_pairs(keys, torch.ones_like(keys, dtype=torch.bool))
+
+        return less
 
     def of_nodes(self, keys: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
         if len(self.nodes) == 0:
