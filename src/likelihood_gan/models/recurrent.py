@@ -13,7 +13,6 @@ from likelihood_gan.protocols import END, State, by_steps, lengths
 from likelihood_gan.rules import DROPOUT, FLAG, NONE, check, integer
 from likelihood_gan.sampling import Autoregressive, log_prob_of
 
-
 ONE_HOT_TOKENS = 1000
 """Most tokens that are fed as one-hot vectors: with more, an embedding is made by itself.
 
