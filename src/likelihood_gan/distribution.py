@@ -26,6 +26,7 @@ from likelihood_gan.protocols import (
     require_generator,
 )
 from likelihood_gan.rejection import Conditions, Predicate
+from likelihood_gan.rows import by_length
 from likelihood_gan.rules import check, integer
 from likelihood_gan.sampling import Constraints, sample_by_steps
 from likelihood_gan.scoring import ROWS_WORTH_A_TREE, evaluating, score_rows
@@ -42,6 +43,8 @@ from likelihood_gan.vocabulary import UNKNOWN, Vocabulary
 
 _FEWEST_THAT_SPLIT = 1e-3
 """Share of the draws that must split into their own symbols again, else `sample` gives up."""
+_TOKENS_PER_MATRIX = 2**22
+"""Most tokens, padding included, that are scored at a time, unless a single sequence has more."""
 
 
 @persistence.bundled()
@@ -367,7 +370,7 @@ def evaluate(
     handle_unknown: str,
     unknown: float,
 ) -> NDArray[np.float64]:
-    """Apply a function of tokens to all sequences, in chunks: (n,).
+    """Apply a function of tokens to all sequences, in matrices of those of similar length: (n,).
 
     What holds a symbol without a token raises ValueError, or gives `unknown` if `handle_unknown` is
     "neg_inf".
@@ -382,16 +385,15 @@ def evaluate(
     n = len(X) if isinstance(X, Sized) else None
     for sequences in counted(check_chunks(X), n, "scoring sequences"):
         check_one_type(sequences, vocabulary.text, "X", like="the data of fit")
-        tokens = vocabulary.encode_rows(sequences)
-        known = (tokens != UNKNOWN).all(1)
-        if known.all():
-            results.append(function(tokens))
-            continue
-        if handle_unknown == "error":
-            check_known(vocabulary, sequences)
         result = np.full(len(sequences), unknown)
-        if known.any():
-            result[known.numpy()] = function(tokens[known])
+        widths = np.fromiter(map(len, sequences), np.int64, len(sequences)) + 1
+        for index in by_length(widths, _TOKENS_PER_MATRIX):
+            tokens = vocabulary.encode_rows([sequences[i] for i in index])
+            known = (tokens != UNKNOWN).all(1)
+            if not known.all() and handle_unknown == "error":
+                check_known(vocabulary, sequences)
+            if known.any():
+                result[index[known.numpy()]] = function(tokens[known])
         results.append(result)
     if not results:
         raise ValueError("X is empty; pass at least one sequence")

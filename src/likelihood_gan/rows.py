@@ -1,12 +1,17 @@
 """What can be told of rows of tokens and their weights without a model: equal ones, hashes, repetition.
 
-What is drawn from them is left to `corpus`.
+Also which rows share a matrix. What is drawn from them is left to `corpus`.
 """
+
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+PADDED = 4
+"""Most numbers of a matrix of rows, for each symbol that these have."""
 
 
 def count_distinct(
@@ -54,3 +59,34 @@ def hash_rows(tokens: Tensor) -> Tensor:
     rng = torch.Generator().manual_seed(0)
     factors = torch.randint(2**62, (tokens.shape[1],), generator=rng).to(tokens.device)
     return (tokens * factors).sum(1)  # END is 0, and overflow does no harm
+
+
+def by_length(
+    widths: NDArray[np.int64], max_numbers: int, max_rows: int | None = None
+) -> Iterator[NDArray[np.int64]]:
+    """Group rows, the shortest first, so that the matrix of a group is little larger than its rows are.
+
+    Parameters
+    ----------
+    widths : ndarray of shape (n,)
+        Tokens of each row, at least 1.
+    max_numbers : int
+        Most numbers of a matrix, unless it has a single row. It has at most PADDED times as many as
+        its rows have tokens, too.
+    max_rows : int, optional
+        Most rows of a group.
+
+    Yields
+    ------
+    ndarray of int64
+        The numbers of the rows of a group. Their count grows with the logarithm of the longest row
+        where `max_numbers` and `max_rows` do not cut.
+    """
+    order = widths.argsort(kind="stable")
+    while len(order):
+        width = widths[order[:max_rows]]
+        numbers = width * np.arange(1, len(width) + 1)
+        fits = (numbers <= max_numbers) & (numbers <= PADDED * width.cumsum())
+        size = int(fits.nonzero()[0].max(initial=0)) + 1
+        yield order[:size]
+        order = order[size:]

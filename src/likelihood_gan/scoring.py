@@ -22,11 +22,16 @@ from likelihood_gan.protocols import (
     is_by_steps,
     lengths,
 )
+from likelihood_gan.rows import by_length
 
 ROWS_WORTH_A_TREE = 512
 """Rows from which on it pays to look for prefixes that they share."""
 _SHARING_WORTH_A_TREE = 2
 """A step costs more than a position of a whole row: that many rows have to share one."""
+_NUMBERS_PER_BATCH = 2**24
+"""Most numbers of what a model makes of a batch, unless that is a single row."""
+_NUMBERS_PER_TOKEN = 256
+"""What a layer makes of a token, about, if the vocabulary is smaller than that."""
 
 
 @contextmanager
@@ -108,10 +113,13 @@ def logits(
 def _in_batches(
     function: Callable[[Tensor], Tensor], module: object, tokens: Tensor, batch_size: int
 ) -> Tensor:
-    n_symbols = lengths(tokens)
+    n_symbols = lengths(tokens).cpu()
     result = torch.empty(len(tokens), dtype=torch.float64, device=tokens.device)
+    # a table of next symbols has a number for each token, of which the largest is an estimate
+    per_token = max(int(tokens.max()) + 1 if tokens.numel() else 1, _NUMBERS_PER_TOKEN)
+    groups = by_length(n_symbols.numpy() + 1, _NUMBERS_PER_BATCH // per_token, batch_size)
     with torch.no_grad(), evaluating(module):
-        for index in n_symbols.argsort(stable=True).split(batch_size):
-            rows = tokens[index, : int(n_symbols[index].max()) + 1]
-            result[index] = function(rows).double()
+        for index in map(torch.from_numpy, groups):
+            rows = tokens[index.to(tokens.device), : int(n_symbols[index].max()) + 1]
+            result[index.to(tokens.device)] = function(rows).double()
     return result

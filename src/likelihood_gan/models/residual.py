@@ -58,7 +58,8 @@ class ResidualLSTM(Autoregressive, nn.Module):
     min_count : float, default=0
         The n-gram model's: contexts that were met less often are left out.
     embedding_size : int or None, default=None
-        Width of a learned embedding of the symbol that is read; None feeds one-hot vectors.
+        Width of a learned embedding of the symbol that is read; None feeds one-hot vectors up to 1,000
+        tokens, and makes an embedding of 128 for more.
     rng : torch.Generator, optional
         Draws the initial weights; PyTorch's global state if missing.
 
