@@ -337,16 +337,20 @@ class LikelihoodGAN(ModuleParameters, Resumable, SequenceEstimator):
                 rng=rng,
             )
         if run.fitted:
-            self.distribution_, self.discriminator_ = distribution, modules[1]
-            self.history_, self.n_iter_ = run.history, run.n_epochs
-            self.best_epoch_ = run.best_epoch
-            self.split_ = Split.of(rows, shares, held_out) if held_out.any() else None
-            unseen = not run.counted_all or not has_count(modules[0])
-            new_ones = unseen and not repeat_themselves(shares)
-            self.held_out_ = [sequences[i] for i in first[held_out > 0]] if new_ones else []
             for module in modules:
                 if isinstance(module, nn.Module):
                     module.eval()
+            unseen = not run.counted_all or not has_count(modules[0])
+            new_ones = unseen and not repeat_themselves(shares)
+            self._become(
+                distribution_=distribution,
+                discriminator_=modules[1],
+                history_=run.history,
+                n_iter_=run.n_epochs,
+                best_epoch_=run.best_epoch,
+                split_=Split.of(rows, shares, held_out) if held_out.any() else None,
+                held_out_=[sequences[i] for i in first[held_out > 0]] if new_ones else [],
+            )
         report(run)
         return self
 
@@ -401,7 +405,8 @@ class LikelihoodGAN(ModuleParameters, Resumable, SequenceEstimator):
         """
         check_is_fitted(self)
         check(random, "random", FLAG)
-        discriminator, generator = self.discriminator_, self.generator_
+        now = self._as_it_is()
+        discriminator, generator = now.discriminator_, now.generator_
         if discriminator is None:
             raise ValueError(
                 "fit has trained no discriminator; it needs an adversarial objective such as 'pooled' "
@@ -409,14 +414,14 @@ class LikelihoodGAN(ModuleParameters, Resumable, SequenceEstimator):
             )
 
         def judge(tokens: Tensor) -> NDArray[np.float64]:
-            n_tokens = self.vocabulary_.n_tokens if random else None
+            n_tokens = now.vocabulary_.n_tokens if random else None
             logits = posterior_logits(generator, discriminator, tokens, n_tokens)
             probabilities: NDArray[np.float64] = logits.sigmoid().numpy()
             return probabilities
 
         unknown = 0.0 if random else np.nan
         with computing(discriminator, generator):
-            return evaluate(self.vocabulary_, X, judge, self.handle_unknown, unknown)
+            return evaluate(now.vocabulary_, X, judge, self.handle_unknown, unknown)
 
     def _draw(self, *arguments: Any) -> list[Any]:
         check_is_fitted(self)
