@@ -351,7 +351,7 @@ class LikelihoodGAN(ModuleParameters, Resumable, SequenceEstimator):
                 split_=Split.of(rows, shares, held_out) if held_out.any() else None,
                 held_out_=[sequences[i] for i in first[held_out > 0]] if new_ones else [],
             )
-        report(run)
+        report(run, vocabulary)
         return self
 
     # The verbs are those of its distribution
