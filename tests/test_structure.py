@@ -33,6 +33,7 @@ ORDER = [
     "corpus",
     "controls",
     "training",
+    "laws",
     "plugins",
     "snapshots",
     "phases",
@@ -62,7 +63,7 @@ ORDER = [
     "command_options",
     "command_line",
 ]
-PACKAGES = ["datasets", "models"]
+PACKAGES = ["datasets", "laws", "models"]
 
 
 def module_of(path):

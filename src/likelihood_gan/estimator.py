@@ -25,7 +25,7 @@ from likelihood_gan.models import LSTMDiscriminator, ResidualLSTM
 from likelihood_gan.objectives import Objective, is_adversarial
 from likelihood_gan.parameters import check_parameters
 from likelihood_gan.phases import PHASES, make_phases
-from likelihood_gan.plugins import ModuleParameters, try_out
+from likelihood_gan.plugins import ModuleParameters, check_plugins, try_out
 from likelihood_gan.progress import watched
 from likelihood_gan.protocols import Generator, has_count
 from likelihood_gan.rows import count_distinct, repeat_themselves
@@ -130,6 +130,11 @@ class LikelihoodGAN(ModuleParameters, Resumable, SequenceEstimator):
         Each is called as ``callback(distribution, history)`` after an epoch, with the distribution
         as it is and the records so far; a true result stops the fit, and what it raises ends it as
         Ctrl-C does. See `likelihood_gan.callbacks`.
+    check_plugins : bool, default=True
+        Try a generator or discriminator that is not of this package before anything is trained, on
+        rows as long as those of the data, and refuse what breaks a law of
+        `likelihood_gan.checks.check_generator`. It makes no difference to what follows. False trains
+        whatever runs.
     device : str, torch.device or None, default=None
         Where to compute; None is PyTorch's default. A device that is missing, or that cannot compute
         in float64, falls back to the CPU with a warning.
@@ -201,6 +206,7 @@ class LikelihoodGAN(ModuleParameters, Resumable, SequenceEstimator):
         n_iter_no_change: int = 10,
         warm_start: bool = False,
         callbacks: Sequence[Callback] | None = None,
+        check_plugins: bool = True,
         device: str | torch.device | None = None,
         verbose: int = 0,
         random_state: Any = None,
@@ -227,6 +233,7 @@ class LikelihoodGAN(ModuleParameters, Resumable, SequenceEstimator):
         self.n_iter_no_change = n_iter_no_change
         self.warm_start = warm_start
         self.callbacks = callbacks
+        self.check_plugins = check_plugins
         self.device = device
         self.verbose = verbose
         self.random_state = random_state
@@ -312,6 +319,8 @@ class LikelihoodGAN(ModuleParameters, Resumable, SequenceEstimator):
         frame = saved.frame if saved else Frame.of(self, vocabulary, rows, shares, held_out)
         with computing(*modules):
             try_out(*modules, data.training, vocabulary.n_tokens, objective, rng)
+            if self.check_plugins:
+                check_plugins(*modules, data.training, vocabulary.n_tokens, int(self.batch_size))
             distribution = SequenceDistribution(modules[0], vocabulary, max_len)
             watchers, savers = attach(self.callbacks or [], distribution, frame)
             history = self._fitted("history_") or []
