@@ -12,7 +12,13 @@ from conftest import NAMES, tiny
 from enumeration import Bigram
 from torch import nn
 
-from likelihood_gan.controls import Diverged, PoorFitWarning, check_progress, poor_fit
+from likelihood_gan.controls import (
+    Diverged,
+    PoorFitWarning,
+    check_progress,
+    poor_discriminator,
+    poor_fit,
+)
 from likelihood_gan.corpus import Corpus
 from likelihood_gan.datasets import load_first_names
 from likelihood_gan.models import NGram
@@ -84,6 +90,29 @@ def test_a_rate_that_makes_all_worse_than_random_symbols_ends_in_an_error(early_
             estimator.fit(NAMES)
         after = {key: value for key, value in vars(estimator).items() if key.endswith("_")}
         assert after == before
+
+
+@pytest.mark.parametrize("rate", [1e38, 1e308])
+@pytest.mark.parametrize("phase", ["pretrain", "adversarial", "discriminator"])
+def test_a_rate_that_is_no_step_ends_in_an_error(phase, rate):
+    with pytest.raises(FloatingPointError, match="diverged in epoch .* lower learning rate"):
+        tiny(**{f"{phase}_learning_rate": rate}).fit(NAMES)
+
+
+def test_a_discriminator_that_has_learned_nothing_is_told():
+    said = warnings_of(tiny(discriminator_learning_rate=1e6), NAMES)
+    assert "where guessing has 1.386" in said[0]  # beside what an n-gram model does better
+    assert "lower discriminator_learning_rate" in said[0]
+    assert not any("discriminator" in words for words in warnings_of(tiny(), NAMES))
+
+
+def test_the_bound_of_a_discriminator_is_twice_the_loss_of_a_guess():
+    bound = 4 * np.log(2)
+    for lowest, tells in ((bound - 1e-6, False), (bound + 1e-6, True)):
+        losses = [{"discriminator_loss": 9.0}, {"generator_loss": 1.0}]
+        said = poor_discriminator([*losses, {"discriminator_loss": lowest}])
+        assert (said is not None) == tells
+    assert poor_discriminator([{"generator_loss": 9.0}]) is None
 
 
 def test_what_was_counted_before_the_rate_made_it_worse_is_kept():

@@ -4,6 +4,7 @@ Each row of a table is a call, the type of its error, and words that the message
 """
 
 import math
+import re
 
 import matplotlib
 import numpy as np
@@ -173,13 +174,14 @@ WEIGHTS = [
     ([1, -2], "finite, not negative and not all 0, got -2.0"),
     ([1, math.nan], "got nan"),
     ([0, 0], "got only zeros"),
+    ([1e308, 1], "sum to 1e+300 at most, got 1e+308 for one of 2 sequences; divide all weights"),
 ]
 
 
 @pytest.mark.parametrize("weights, words", WEIGHTS)
 def test_bad_weights_are_refused_by_name(fitted, weights, words):
     for call in (tiny().fit, fitted.score):
-        told = ("sample_weight must", words)
+        told = ("sample_weight must", *words.split("; "))
         assert_refused(lambda call=call: call(["a", "b"], sample_weight=weights), ValueError, told)
 
 
@@ -191,11 +193,34 @@ def test_warm_start_refuses_symbols_it_has_no_token_for():
     assert_refused(lambda: gan.fit([("a",), ("n",)]), TypeError, told)
 
 
+class OneSymbol(Bigram):
+    """Gives every longer sequence probability 0."""
+
+    def log_prob(self, tokens):
+        return super().log_prob(tokens).where((tokens != 0).sum(1) < 4, -math.inf)
+
+
+@pytest.mark.parametrize("objective", ["mle", "pooled"])
+def test_data_that_the_generator_cannot_write_are_named_and_no_lower_rate_is_advised(objective):
+    settings = custom(OneSymbol) | {"objective": objective, "check_plugins": False}
+    with pytest.raises(FloatingPointError, match="at any learning rate") as raised:
+        tiny(**settings).fit(NAMES)
+    named = re.search(
+        r"X holds '(\w+)', which the generator gives probability 0", str(raised.value)
+    )
+    assert len(named[1]) == 4
+    assert "lower learning rate" not in str(raised.value)
+
+
 # Drawing and scoring
 
 SAMPLES = [
     (dict(n_samples=0), ValueError, "n_samples must be an integer >= 1, got 0"),
     (dict(n_samples=2.5), TypeError, "n_samples must be an integer >= 1, got 2.5"),
+    (
+        dict(n_samples=10**19),
+        *(ValueError, "n_samples must be", "at most 9223372036854775807", str(10**19)),
+    ),
     (dict(n_samples=True), TypeError, "n_samples must be an integer >= 1, got True"),
     (dict(max_len=0), ValueError, "max_len must be an integer >= 1, got 0"),
     (dict(max_len=3, min_len=4), ValueError, "max_len must be at least min_len=4, got 3"),
@@ -206,6 +231,10 @@ SAMPLES = [
     *(
         (dict(temperature=value), ValueError, f"must be a positive, finite number, got {value}")
         for value in (0, math.nan, math.inf)
+    ),
+    (
+        dict(temperature=1e-320, min_len=2),
+        *(ValueError, "temperature must be at least 1e-30, got 1e-320", "top_k=1"),
     ),
     (
         dict(temperature="hot"),

@@ -30,7 +30,7 @@ COUNTS = {
     "n_iter_no_change": 1,
 }
 AN_OBJECTIVE = [
-    (lambda batch: batch.real.log_prob.mean() * math.nan, "returned NaN before training"),
+    (lambda batch: batch.real.log_prob.mean() * math.nan, "returned nan before training"),
     (lambda batch: torch.tensor(1.0), "returned 1.0, a constant without gradient"),
     (lambda batch: batch.real.log_prob.detach().mean(), "without detach()"),
     (lambda batch: 1.0, "must return a scalar tensor, got float"),
@@ -157,3 +157,18 @@ def test_a_rate_that_changes_after_the_check_is_refused_during_the_fit():
     gan = tiny(pretrain_learning_rate=moody)
     told = ("the learning rate of epoch 2 must be a finite number >= 0, got nan",)
     assert_refused(lambda: gan.fit(NAMES), ValueError, told)
+
+
+@pytest.mark.parametrize("name", RATES)
+@pytest.mark.parametrize("rate", [-1, math.nan, math.inf])
+def test_a_schedule_that_gives_another_rate_when_it_is_asked_again_is_named(name, rate):
+    asked = []
+
+    def changing(epoch):
+        asked.append(epoch)
+        return 0.01 if len(asked) <= 2 else rate
+
+    gan = tiny(**{name: changing})
+    said = "discriminator_learning_rate" if "discr" in name else "the learning rate"
+    with pytest.raises(ValueError, match=f"{said} of epoch \\d must be .* got {rate}"):
+        gan.fit(NAMES)

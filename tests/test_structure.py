@@ -36,6 +36,7 @@ ORDER = [
     "corpus",
     "controls",
     "training",
+    "laws",
     "plugins",
     "snapshots",
     "phases",
@@ -71,7 +72,7 @@ ORDER = [
     "command_options",
     "command_line",
 ]
-PACKAGES = ["datasets", "models"]
+PACKAGES = ["datasets", "laws", "models"]
 
 
 def module_of(path):

@@ -65,6 +65,19 @@ def check_progress(
         )
 
 
+def poor_discriminator(history: Iterable[Mapping[str, Any]]) -> str | None:
+    """Say that a discriminator has learned nothing, if its loss was always far above that of a guess."""
+    losses = [record["discriminator_loss"] for record in history if "discriminator_loss" in record]
+    guess = 2 * math.log(2)
+    if not losses or min(losses) <= TIMES_RANDOM * guess:
+        return None
+    return (
+        f"the discriminator's loss was never below {min(losses):.4g}, where guessing has {guess:.4g}: "
+        "it has learned nothing, and neither has the generator from it; try a lower "
+        "discriminator_learning_rate"
+    )
+
+
 def poor_fit(
     generator: Generator, corpus: Corpus, held_out: Corpus | None, n_tokens: int
 ) -> str | None:

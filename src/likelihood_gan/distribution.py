@@ -6,7 +6,7 @@ How a generator is trained is left to `estimator`; what all distributions have i
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sized
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -353,7 +353,20 @@ def _complete(tokens: Tensor, width: int, cut: str) -> Tensor:
 
 
 class SequenceEstimator(persistence.Savable, DistributionMixin, DensityMixin, BaseEstimator):
-    """Base of the estimators of a distribution over sequences."""
+    """Base of the estimators of a distribution over sequences.
+
+    While one thread refits it, others see the old model or the new one, never half of each: `fit` calls
+    `_become`, and whatever reads more than one attribute reads those of `_as_it_is`.
+    """
+
+    def _become(self, **learned: Any) -> None:
+        """Take all that was learned at once: one assignment, which no thread sees half done."""
+        self.__dict__ = vars(self) | learned
+
+    def _as_it_is(self) -> Self:
+        now = object.__new__(type(self))
+        now.__dict__ = vars(self).copy()
+        return now
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -25,7 +25,7 @@ from likelihood_gan.models import LSTMDiscriminator, ResidualLSTM
 from likelihood_gan.objectives import Objective, is_adversarial
 from likelihood_gan.parameters import check_parameters
 from likelihood_gan.phases import PHASES, make_phases
-from likelihood_gan.plugins import ModuleParameters, try_out
+from likelihood_gan.plugins import ModuleParameters, check_plugins, try_out
 from likelihood_gan.processes import check_same, from_first, is_first
 from likelihood_gan.protocols import has_count
 from likelihood_gan.rows import count_distinct, repeat_themselves
@@ -148,6 +148,11 @@ class LikelihoodGAN(ModuleParameters, Resumable, FittedDistribution):
         Each is called as ``callback(distribution, history)`` after an epoch, with the distribution
         as it is and the records so far; a true result stops the fit, and what it raises ends it as
         Ctrl-C does. See `likelihood_gan.callbacks`.
+    check_plugins : bool, default=True
+        Try a generator or discriminator that is not of this package before anything is trained, on
+        rows as long as those of the data, and refuse what breaks a law of
+        `likelihood_gan.checks.check_generator`. It makes no difference to what follows. False trains
+        whatever runs.
     device : str, torch.device or None, default=None
         Where to compute; None is PyTorch's default. A device that is missing, or that cannot compute
         in float64, falls back to the CPU with a warning.
@@ -219,6 +224,7 @@ class LikelihoodGAN(ModuleParameters, Resumable, FittedDistribution):
         n_iter_no_change: int = 10,
         warm_start: bool = False,
         callbacks: Sequence[Callback] | None = None,
+        check_plugins: bool = True,
         device: str | torch.device | None = None,
         verbose: int = 0,
         random_state: Any = None,
@@ -245,6 +251,7 @@ class LikelihoodGAN(ModuleParameters, Resumable, FittedDistribution):
         self.n_iter_no_change = n_iter_no_change
         self.warm_start = warm_start
         self.callbacks = callbacks
+        self.check_plugins = check_plugins
         self.device = device
         self.verbose = verbose
         self.random_state = random_state
@@ -331,6 +338,8 @@ class LikelihoodGAN(ModuleParameters, Resumable, FittedDistribution):
         check_same("X, sample_weight and symbols", lambda: (frame.data, list(vocabulary.symbols)))
         with computing(*modules):
             try_out(*modules, data.training, vocabulary.n_tokens, objective, rng)
+            if self.check_plugins:
+                check_plugins(*modules, data.training, vocabulary.n_tokens, int(self.batch_size))
             distribution = SequenceDistribution(modules[0], vocabulary, max_len)
             watchers, savers = attach(self.callbacks or [], distribution, frame)
             history = self._fitted("history_") or []
@@ -356,17 +365,21 @@ class LikelihoodGAN(ModuleParameters, Resumable, FittedDistribution):
                 rng=rng,
             )
         if run.fitted:
-            self.distribution_, self.discriminator_ = distribution, modules[1]
-            self.history_, self.n_iter_ = run.history, run.n_epochs
-            self.best_epoch_ = run.best_epoch
-            self.split_ = Split.of(rows, shares, held_out) if held_out.any() else None
-            unseen = not run.counted_all or not has_count(modules[0])
-            new_ones = unseen and not repeat_themselves(shares)
-            self.held_out_ = [sequences[i] for i in first[held_out > 0]] if new_ones else []
             for module in modules:
                 if isinstance(module, nn.Module):
                     module.eval()
-        report(run)
+            unseen = not run.counted_all or not has_count(modules[0])
+            new_ones = unseen and not repeat_themselves(shares)
+            self._become(
+                distribution_=distribution,
+                discriminator_=modules[1],
+                history_=run.history,
+                n_iter_=run.n_epochs,
+                best_epoch_=run.best_epoch,
+                split_=Split.of(rows, shares, held_out) if held_out.any() else None,
+                held_out_=[sequences[i] for i in first[held_out > 0]] if new_ones else [],
+            )
+        report(run, vocabulary)
         return self
 
     def discriminate(self, X: Sequences, *, random: bool = True) -> NDArray[np.float64]:
@@ -394,7 +407,8 @@ class LikelihoodGAN(ModuleParameters, Resumable, FittedDistribution):
         """
         check_is_fitted(self)
         check(random, "random", FLAG)
-        discriminator, generator = self.discriminator_, self.generator_
+        now = self._as_it_is()
+        discriminator, generator = now.discriminator_, now.generator_
         if discriminator is None:
             raise ValueError(
                 "fit has trained no discriminator; it needs an adversarial objective such as 'pooled' "
@@ -402,14 +416,14 @@ class LikelihoodGAN(ModuleParameters, Resumable, FittedDistribution):
             )
 
         def judge(tokens: Tensor) -> NDArray[np.float64]:
-            n_tokens = self.vocabulary_.n_tokens if random else None
+            n_tokens = now.vocabulary_.n_tokens if random else None
             logits = posterior_logits(generator, discriminator, tokens, n_tokens)
             probabilities: NDArray[np.float64] = logits.sigmoid().numpy()
             return probabilities
 
         unknown = 0.0 if random else np.nan
         with computing(discriminator, generator):
-            return evaluate(self.vocabulary_, X, judge, self.handle_unknown, unknown)
+            return evaluate(now.vocabulary_, X, judge, self.handle_unknown, unknown)
 
     def _finish_reading(self) -> None:
         check_parameters(self)

@@ -8,13 +8,13 @@ import copy
 import functools
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from likelihood_gan.controls import check_progress, nats, poor_fit
+from likelihood_gan.controls import check_progress, nats, poor_discriminator, poor_fit
 from likelihood_gan.corpus import Corpus, Data
 from likelihood_gan.phases import Phase
 from likelihood_gan.processes import divided, from_first
@@ -195,7 +195,11 @@ class Fit:
             if run.stopped:
                 break
             run.phase, run.waited, self.memory = run.phase + 1, 0, Memory()
-        run.poor = poor_fit(self.generator, self.data.training, self.data.held_out, self.n_tokens)
+        poor = (
+            poor_fit(self.generator, self.data.training, self.data.held_out, self.n_tokens),
+            poor_discriminator(run.history[run.n_before :]),
+        )
+        run.poor = "; ".join(filter(None, poor)) or None
 
     def end(self) -> None:
         """Count what was held out, too, or nothing anew if that fails."""
@@ -230,7 +234,7 @@ class Fit:
         if nll <= run.best:  # equal while the discriminator alone is trained: keep that too
             self.kept.take(record["epoch"])
             run.best, run.best_epoch = nll, record["epoch"]
-        votes = [watch(run.history) for watch in watchers]
+        votes = [watch(list(run.history)) for watch in watchers]
         run.stopped = from_first(any(votes))
         self._look_ahead()
 
@@ -286,7 +290,17 @@ def fit_modules(
             run.stopped_by, run.best_epoch = reason, fit.kept.epoch
             run.counted_all = not has_count(generator) or data.held_out is None
             fit.kept.restore()
+            if isinstance(reason, FloatingPointError):
+                run.impossible = _impossible(generator, data.training, fit.rng)
     return run
+
+
+def _impossible(generator: Generator, corpus: Corpus, rng: torch.Generator) -> Tensor | None:
+    """Return the first row of the data that a generator gives probability 0."""
+    with suppress(Exception):  # of a plug-in: what ended the fit is what matters
+        rows: Tensor = corpus.tokens[log_probs(generator, corpus.tokens, rng) == -torch.inf]
+        return rows[0] if len(rows) else None
+    return None
 
 
 def _nll(generator: Generator, held_out: Corpus, rng: torch.Generator) -> float:

@@ -39,6 +39,7 @@ _RULES: dict[str, Rule] = {
     "n_iter_no_change": integer(1),
     "warm_start": FLAG,
     "callbacks": NONE | CALLABLES,
+    "check_plugins": FLAG,
     "verbose": FLAG | integer(0),
 }
 

@@ -14,6 +14,15 @@ from torch import nn
 
 from likelihood_gan.corpus import Corpus
 from likelihood_gan.devices import on_cpu, resolve_device, to_device
+from likelihood_gan.laws import (
+    DISCRIMINATOR_LAWS,
+    GENERATOR_LAWS,
+    Budget,
+    Trial,
+    coarse_weights,
+    require,
+)
+from likelihood_gan.models import CharLSTM, LSTMDiscriminator, NGram, ResidualLSTM
 from likelihood_gan.objectives import OBJECTIVES, Objective
 from likelihood_gan.protocols import (
     Generator,
@@ -27,6 +36,10 @@ from likelihood_gan.protocols import (
 from likelihood_gan.scoring import evaluating, log_probs, logits
 from likelihood_gan.training import try_objective
 
+_LAWFUL = (CharLSTM, LSTMDiscriminator, NGram, ResidualLSTM)
+"""Classes of the package that its tests have tried with the same laws; a subclass is another one."""
+_FEWEST, _MOST = 128, 1024
+"""Rows that are drawn to try a generator: as many as a batch has, within these bounds."""
 MODULES = ("generator", "discriminator")
 """The parameters that are modules."""
 
@@ -209,7 +222,9 @@ def try_out(
     """Call the modules and the objective once, so that a broken promise is found before training."""
     if discriminator is not None and not has_parameters(discriminator):
         raise ValueError(f"discriminator {type(discriminator).__name__} has no parameters to train")
-    _check_precision(generator, discriminator)
+    for model in (generator, discriminator):
+        if too_coarse := coarse_weights(model):
+            raise ValueError(too_coarse)
     tokens = corpus.tokens[:8].clone()
     tokens[0, 0] = n_tokens - 1
     try:
@@ -228,13 +243,45 @@ def try_out(
         try_objective(objective, generator, discriminator, corpus)
 
 
-def _check_precision(*models: object) -> None:
-    """Raise ValueError if weights are to be trained in which a small step is lost by rounding."""
-    for module in (model for model in models if isinstance(model, nn.Module)):
-        for name, weight in module.named_parameters():
-            if weight.requires_grad and weight.dtype in (torch.float16, torch.bfloat16):
-                raise ValueError(
-                    f"{type(module).__name__}.{name} is {weight.dtype}, in which small steps are lost: "
-                    "convert the module by .float(), or set torch.set_default_dtype(torch.float32) if "
-                    "that made it so; precision='bf16' rounds what is computed and keeps the weights"
-                )
+def check_plugins(
+    generator: Generator,
+    discriminator: nn.Module | None,
+    corpus: Corpus,
+    n_tokens: int,
+    batch_size: int,
+) -> None:
+    """Try the laws on modules that are not of the package, on rows as long as those of the corpus.
+
+    Copies are tried, with random numbers of their own: what follows does not depend on it.
+
+    Raises
+    ------
+    ValueError
+        If one is broken. The message names the module, the law, and how to train nevertheless.
+    """
+    plugins: dict[str, Any] = {"generator": generator, "discriminator": discriminator}
+    for name, model in plugins.items():
+        if model is None or type(model) in _LAWFUL:
+            continue
+        judging = name == "discriminator"
+        budget = Budget(
+            corpus.width,
+            spare=0,
+            n_samples=min(max(batch_size, _FEWEST), _MOST),
+            n_listed=1024,
+            n_alone=3,
+        )
+        trial = Trial(
+            model,
+            "logit" if judging else "log_prob",
+            n_tokens,
+            budget,
+            data=corpus.tokens[:, : corpus.width],
+        )
+        try:
+            require(DISCRIMINATOR_LAWS if judging else GENERATOR_LAWS, trial)
+        except ValueError as error:
+            raise ValueError(
+                f"{name} {type(model).__name__} breaks a law, {error}; check_plugins=False trains it as "
+                "it is"
+            ) from error

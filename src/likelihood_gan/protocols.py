@@ -11,7 +11,10 @@ autoregressive model reads before it writes the first symbol.
 
 import functools
 import inspect
-from collections.abc import Callable
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol, TypeGuard, TypeVar, runtime_checkable
 
 import torch
@@ -146,16 +149,34 @@ def call_with_rng(function: Callable[..., Any], *args: Any, rng: torch.Generator
     """Call a method of a model so that all its random draws come from `rng`.
 
     A function with a parameter `rng` receives it. Any other draws from PyTorch's global state,
-    which is seeded from `rng` for the length of the call and put back afterwards.
+    which is seeded from `rng` for the length of the call and put back afterwards; such calls of
+    several threads wait for each other.
     """
     if _takes_rng(function):
         return function(*args, rng=rng)
-    devices = [rng.device] if rng.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
+    with keeping_global_rng(rng.device):
         torch.manual_seed(
             int(torch.randint(2**62, (), generator=rng, device=rng.device, dtype=torch.int64))
         )
         return function(*args)
+
+
+@contextmanager
+def keeping_global_rng(device: torch.device) -> Iterator[None]:
+    """Put PyTorch's global random state back afterwards: one thread at a time, since all share it."""
+    with _GLOBAL_RNG, torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        yield
+
+
+def _renew_lock() -> None:
+    """In a process that was forked nobody else holds the lock."""
+    global _GLOBAL_RNG
+    _GLOBAL_RNG = threading.RLock()
+
+
+_GLOBAL_RNG = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 def checked_log_prob(log_prob: Any, batch: int) -> Tensor:

@@ -256,7 +256,7 @@ class Refined(SequenceEstimator):
                     "the estimator is fitted: refine it alone with FrozenEstimator(estimator_)"
                 )
             raise
-        self.__dict__.update(learned)
+        self._become(**learned)
         return self
 
     def score_samples(self, X: Sequences) -> Array:
@@ -274,12 +274,12 @@ class Refined(SequenceEstimator):
         ndarray of shape (n,), float64
         """
         check_is_fitted(self)
-        scores = []
+        scores, now = [], self._as_it_is()
         n = len(X) if isinstance(X, Sized) else None
         with watched(self.verbose):
             for sequences in counted(check_chunks(X), n, "scoring sequences"):
-                plain = np.asarray(self.estimator_.score_samples(sequences), dtype=np.float64)
-                scores.append(plain + self.log_weight(sequences) - self.log_partition_.value)
+                plain = np.asarray(now.estimator_.score_samples(sequences), dtype=np.float64)
+                scores.append(plain + now.log_weight(sequences) - now.log_partition_.value)
         if not scores:
             raise ValueError("X is empty; pass at least one sequence")
         return np.concatenate(scores)

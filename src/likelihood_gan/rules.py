@@ -56,7 +56,8 @@ def check(value: Any, name: str, rule: Rule) -> None:
     if not rule.is_type(value):
         raise TypeError(f"{name} must be {rule.said}, got {value!r}")
     if not rule.is_legal(value):
-        raise ValueError(f"{name} must be {rule.said}, got {value!r}")
+        most = f" and at most {sys.maxsize}" if _is_integer(value) and value > sys.maxsize else ""
+        raise ValueError(f"{name} must be {rule.said}{most}, got {value!r}")
 
 
 def check_attributes(owner: Any, rules: Mapping[str, Rule]) -> None:

@@ -6,8 +6,11 @@ What is done in a fit is left to `fitting`.
 import warnings
 from dataclasses import dataclass, field
 
+from torch import Tensor
+
 from likelihood_gan.controls import Diverged, PoorFitWarning
 from likelihood_gan.training import Record
+from likelihood_gan.vocabulary import Vocabulary
 
 
 @dataclass
@@ -38,6 +41,8 @@ class Run:
         The last epoch, if no phase ends earlier.
     stopped_by : BaseException or None
         What has cut the fit short: Ctrl-C, divergence, an error of a callback or a plug-in.
+    impossible : Tensor or None
+        If it was divergence, a row of the data that the generator gives probability 0.
     counted_all : bool
         Whether a generator that counts knows what was held out: not if the fit was cut short.
     poor : str or None
@@ -54,6 +59,7 @@ class Run:
     stopped: bool = False
     most: int = 0
     stopped_by: BaseException | None = None
+    impossible: Tensor | None = None
     counted_all: bool = True
     poor: str | None = None
 
@@ -75,7 +81,7 @@ class Run:
         self.history.append(record | ({"fit": fit} if fit > 1 else {}))
 
 
-def report(run: Run) -> None:
+def report(run: Run, vocabulary: Vocabulary) -> None:
     """Raise what has cut a fit short, with a note of what is left; warn of a poor fit."""
     if run.stopped_by is None:
         if run.poor is not None:
@@ -90,9 +96,18 @@ def report(run: Run) -> None:
     if isinstance(run.stopped_by, FloatingPointError):
         # the epoch that diverged may have been finished
         epoch = run.n_epochs + (not isinstance(run.stopped_by, Diverged))
+        remedy = (
+            "try a lower learning rate (pretrain_, adversarial_ or discriminator_learning_rate)"
+        )
+        if run.impossible is not None:
+            (sequence,) = vocabulary.decode(run.impossible[None])
+            remedy = (
+                f"X holds {sequence!r}, which the generator gives probability 0, so that its loss is "
+                "infinite at any learning rate: leave such sequences out, or take a generator that can "
+                "write them"
+            )
         raise FloatingPointError(
-            f"training diverged in epoch {epoch}: {run.stopped_by}; try a lower "
-            f"learning rate (pretrain_, adversarial_ or discriminator_learning_rate); {left}"
+            f"training diverged in epoch {epoch}: {run.stopped_by}; {remedy}; {left}"
         ) from run.stopped_by
     run.stopped_by.add_note(f"fit ended after {run.n_epochs} of {run.most} epochs; {left}")
     raise run.stopped_by

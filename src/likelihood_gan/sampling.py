@@ -18,6 +18,7 @@ from likelihood_gan.rules import NONE, POSITIVE, TOP_SHARE, check, integer
 ROWS_PER_BLOCK = 2048
 """Rows that are drawn at a time: more would leave the processor's cache."""
 _ROWS_PER_BLOCK_ON_GPU = 2**17
+_LOWEST_TEMPERATURE = 1e-30
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,11 @@ class Constraints:
         check(self.max_len, "max_len", integer(1))
         check(self.min_len, "min_len", integer(0))
         check(self.temperature, "temperature", POSITIVE)
+        if self.temperature < _LOWEST_TEMPERATURE:
+            raise ValueError(
+                f"temperature must be at least {_LOWEST_TEMPERATURE}, got {self.temperature}: "
+                "log-probabilities divided by it overflow; top_k=1 takes the likeliest symbol"
+            )
         check(self.top_k, "top_k", NONE | integer(1))
         check(self.top_p, "top_p", TOP_SHARE)
         for name in ("banned", "allowed"):

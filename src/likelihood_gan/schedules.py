@@ -29,7 +29,7 @@ Schedule = float | Mapping[int, float] | Callable[[int], float]
 """A learning rate: constant, from some epochs on, or a function of the epoch (the first is 1)."""
 
 
-def rate_at(schedule: Schedule, epoch: int) -> float:
+def rate_at(schedule: Schedule, epoch: int, name: str = "the learning rate") -> float:
     """Learning rate of an epoch (the first is 1).
 
     A number is constant, a mapping such as {1: 0.02, 6: 0.002} gives the rate from an epoch on,
@@ -37,7 +37,7 @@ def rate_at(schedule: Schedule, epoch: int) -> float:
     """
     if callable(schedule):
         rate = schedule(epoch)
-        check(rate, f"the learning rate of epoch {epoch}", NOT_NEGATIVE)
+        check(rate, f"{name} of epoch {epoch}", NOT_NEGATIVE)
         return float(rate)
     if isinstance(schedule, Mapping):
         return float(schedule[max(start for start in schedule if start <= epoch)])

@@ -142,9 +142,6 @@ def train(
     alone = objective is not None and not is_adversarial(objective)
     if alone:
         discriminator = None
-    for module in (generator, discriminator):
-        if isinstance(module, nn.Module):
-            module.train()
     memory = Memory() if memory is None else memory
     adam = None if objective is None else memory.adam("generator", generator)
     discriminator_adam = None
@@ -153,8 +150,13 @@ def train(
     models = _Models(generator, discriminator, rng, precision)
     for epoch in itertools.count(memory.epochs + 1):
         started = time.perf_counter()
+        for module in (generator, discriminator):
+            if isinstance(module, nn.Module):
+                module.train()  # in every epoch: who looks in between may leave another mode
         rate = rate_at(learning_rate, epoch)
-        discriminator_rate = rate_at(discriminator_learning_rate, epoch)
+        discriminator_rate = rate_at(
+            discriminator_learning_rate, epoch, "discriminator_learning_rate"
+        )
         sums: dict[str, Tensor] = {}
         batches = list(corpus.epoch(batch_size, rng, by_length=alone))
         for steps, index in enumerate(batches, start=1):
@@ -308,17 +310,24 @@ def try_objective(
     Raises
     ------
     ValueError
-        If it returns no scalar, NaN, or what has no gradient.
+        If it returns no scalar, NaN or infinity, or what has no gradient or none that is finite.
     """
     rng = torch.Generator(corpus.tokens.device).manual_seed(0)
     index = torch.arange(len(corpus.tokens[:8]), device=corpus.tokens.device)
     models = _Models(generator, discriminator, rng, "float32")
     with evaluating(generator):
-        loss = _checked_loss(objective(_make_batch(index, corpus, models, check=True)))
-    if loss.isnan():
+        batch = _make_batch(index, corpus, models, check=True)
+        loss = _checked_loss(objective(batch))
+    remedy = "take care of logarithms of 0 and of log_frequency, which is -inf off the data"
+    if not loss.isfinite():
         raise ValueError(
-            f"objective={objective!r} returned NaN before training; take care of logarithms of 0 and "
-            "of log_frequency, which is -inf off the data"
+            f"objective={objective!r} returned {loss.item()} before training; {remedy}"
+        )
+    read = [half.log_prob for half in _read(batch) if half.log_prob.requires_grad]
+    gradients = torch.autograd.grad(loss, read, allow_unused=True) if read else ()
+    if not all(g is None or g.isfinite().all() for g in gradients):
+        raise ValueError(
+            f"the gradient of objective={objective!r} is NaN or infinite before training; {remedy}"
         )
 
 
@@ -334,10 +343,15 @@ def _checked_loss(loss: Any) -> Tensor:
     return loss
 
 
+def _read(batch: _Batch) -> list[_HalfBatch]:
+    """Return the halves whose log-probabilities were computed, since the objective has read them."""
+    halves = [batch.real] + ([batch.generated] if "generated" in vars(batch) else [])
+    return [half for half in halves if "log_prob" in vars(half)]
+
+
 def _explain(batch: _Batch) -> dict[str, Tensor]:
     """Say which sequences the objective listened to, once its gradient is known."""
-    halves = [batch.real] + ([batch.generated] if "generated" in vars(batch) else [])
-    read = [half for half in halves if "log_prob" in vars(half)]  # computed, as they were read
+    read = _read(batch)
     gradients = [half.log_prob.grad for half in read if half.log_prob.grad is not None]
     found = {}
     if read and len(gradients) == len(read):

@@ -19,6 +19,8 @@ from likelihood_gan.vocabulary import Vocabulary, is_text
 Sequences = Iterable[Sequence[Hashable]]
 """What users pass as data: any iterable of str, or of sequences of hashable symbols."""
 
+_MOST_WEIGHT = 1e300
+"""The sum of all weights; sums of products with them must not overflow."""
 SEQUENCES_PER_CHUNK = 2**16
 """Sequences that are scored at a time: bounds the memory, whatever the corpus."""
 
@@ -187,7 +189,8 @@ def check_weights(
     Raises
     ------
     ValueError
-        If there are no sequences, or a weight is missing, negative, infinite or NaN, or all are 0.
+        If there are no sequences, or a weight is missing, negative, infinite or NaN, or all are 0, or
+        their sum may overflow.
     """
     if n == 0:
         raise ValueError("X is empty; pass at least one sequence")
@@ -198,10 +201,15 @@ def check_weights(
         raise ValueError(
             f"{name} must have one number for each of the {n} sequences, got shape {weights.shape}"
         )
-    if not np.isfinite(weights).all() or (weights < 0).any() or weights.sum() == 0:
+    if not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
         worst = weights[~(np.isfinite(weights) & (weights >= 0))]
         found = f"{worst[0]}" if len(worst) else "only zeros"
         raise ValueError(f"{name} must be finite, not negative and not all 0, got {found}")
+    if weights.max() > _MOST_WEIGHT / n:
+        raise ValueError(
+            f"{name} must sum to {_MOST_WEIGHT:g} at most, got {weights.max():g} for one of {n} "
+            "sequences; divide all weights by the largest"
+        )
     return weights
 
 

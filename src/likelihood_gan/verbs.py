@@ -4,7 +4,7 @@ How it draws and scores is left to the classes that inherit from `DistributionMi
 """
 
 from collections import Counter
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -48,6 +48,10 @@ class DistributionMixin:
     def score_samples(self, X: Sequences) -> NDArray[np.float64]:
         """Log-probability of each sequence in nats, END included."""
         raise NotImplementedError
+
+    def _as_it_is(self) -> Self:
+        """Return what stays the same to the end of a call; an estimator may be refitted meanwhile."""
+        return self
 
     def sample(
         self,
@@ -125,12 +129,12 @@ class DistributionMixin:
         check(return_log_prob, "return_log_prob", FLAG)
         conditions = Conditions(exclude, where, distinct)
         random_state = random_source(random_state)
-        arguments = max_len, random_state, _with_cut(constraints, cut)
+        arguments, now = (max_len, random_state, _with_cut(constraints, cut)), self._as_it_is()
         if conditions or cut == "redraw":
-            samples = conditions.draw(n_samples, lambda n: self._draw(n, *arguments))
+            samples = conditions.draw(n_samples, lambda n: now._draw(n, *arguments))
         else:
-            samples = self._draw(n_samples, *arguments)
-        return (samples, self.score_samples(samples)) if return_log_prob else samples
+            samples = now._draw(n_samples, *arguments)
+        return (samples, now.score_samples(samples)) if return_log_prob else samples
 
     def sample_counts(
         self,
@@ -168,12 +172,12 @@ class DistributionMixin:
         check(n_samples, "n_samples", integer(1))
         conditions = Conditions(exclude, where)
         random_state = random_source(random_state)
-        arguments = max_len, random_state, _with_cut(constraints, cut)
+        arguments, now = (max_len, random_state, _with_cut(constraints, cut)), self._as_it_is()
         if conditions or cut == "redraw":
             return conditions.count(
-                n_samples, lambda n: self._draw_counts(n, *arguments), random_state
+                n_samples, lambda n: now._draw_counts(n, *arguments), random_state
             )
-        return self._draw_counts(n_samples, *arguments)
+        return now._draw_counts(n_samples, *arguments)
 
     def _draw_counts(
         self,
@@ -208,11 +212,12 @@ class DistributionMixin:
         X, counts = unpack_counts(X, None)
         sequences = check_sequences(X)
         weights = check_weights(counts, len(sequences), "X")
-        vocabulary = vocabulary_of(self)
+        now = self._as_it_is()
+        vocabulary = vocabulary_of(now)
         split = len if vocabulary is None else lambda sequence: len(vocabulary.split(sequence))
         n_symbols = weights @ np.array([split(sequence) + 1 for sequence in sequences])
         counted = weights > 0  # 0 * -inf would be NaN
-        total = weights[counted] @ self.score_samples(sequences)[counted]
+        total = weights[counted] @ now.score_samples(sequences)[counted]
         with np.errstate(over="ignore"):
             return float(np.exp(-total / n_symbols))
 
@@ -238,7 +243,8 @@ class DistributionMixin:
         Probability
             `value`, `lower` and `upper`.
         """
-        return estimates.probability(self, where, n_samples, random_state=random_state, **arguments)
+        now = self._as_it_is()
+        return estimates.probability(now, where, n_samples, random_state=random_state, **arguments)
 
     def divergence(
         self,
@@ -262,8 +268,9 @@ class DistributionMixin:
         Divergence
             `kl`, from this one to the other, `reverse_kl`, `js`, and their standard errors, in nats.
         """
+        now = self._as_it_is()
         return estimates.divergence(
-            self, other, n_samples, max_len=max_len, random_state=random_state
+            now, other, n_samples, max_len=max_len, random_state=random_state
         )
 
 
