@@ -11,7 +11,8 @@ were timed in turns: in one process, on one thread, with equal weights and witho
 
 `gflops` counts, per second, the multiplications and additions of the matrix products that the words
 need, without padding. A symbol (END is one) costs 8 H (H + V) in an LSTM of H units over V tokens, and
-2 H V more where it is written; a pass backwards costs twice as much. `gflops_evaluated` counts the
+2 H V more where it is written; in the default generator, which also reads and weighs the V probabilities of
+its n-gram model, 8 H (H + 2 V) and 4 H V. A pass backwards costs twice as much. `gflops_evaluated` counts the
 symbols that the LSTM was in fact given: a prefix tree is given fewer than the words have, so that its
 `gflops` may exceed what the machine can do. `peak_mb` is what a process of its own took above the
 imports, data and models included. Rows go to a CSV file; finished ones are not repeated.
@@ -32,22 +33,25 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
+from sklearn.frozen import FrozenEstimator
 from torch.nn.functional import pad
 from tqdm import tqdm
 
 from benchmarks import store, timing
 from benchmarks.literal import BATCH, LiteralGenerator, LiteralTraining
-from benchmarks.starts import load_start
+from benchmarks.starts import load_start, with_generator
 from benchmarks.tasks import report_names, web2_words
 from benchmarks.timing import Counting, alternate, gflop, memory
 from likelihood_gan import (
     CharLSTM,
     LSTMDiscriminator,
+    Refined,
     SequenceDistribution,
     prefix_tree,
     training,
 )
 from likelihood_gan.corpus import Corpus
+from likelihood_gan.models import ResidualLSTM
 from likelihood_gan.objectives import MLE, ImportanceSampled
 from likelihood_gan.protocols import END, lengths
 from likelihood_gan.sampling import Constraints, sample_by_steps
@@ -57,7 +61,8 @@ WIDTH = 15  # the report's columns
 RATE = 1e-6  # so that samples stay as long as they are while they are timed
 LITERAL_MOST = 100_000  # words; beyond, only the growth of ours is of interest
 DROPPING, TREE = "finished rows dropped", "prefix tree"
-to_rows = partial(timing.to_rows, controls={"ratio": "literal", "ratio_to_dropping": DROPPING})
+CONTROLS = {"ratio": "literal", "ratio_to_dropping": DROPPING, "ratio_to_lstm": "CharLSTM"}
+to_rows = partial(timing.to_rows, controls=CONTROLS)
 WORDS = (1_000, 10_000, 100_000, 1_000_000)
 SYMBOLS, LENGTHS = (30, 300, 1_000, 5_000), (10, 20, 40, 60)
 GROWTH = {"samples": WORDS, "corpus": WORDS}
@@ -150,6 +155,43 @@ def scoring(setting, n, sizes, folder):
     needed = gflop(generator, n_symbols(tokens))
     evaluated = {name: gflop(generator, symbols) for name, symbols in given.items()}
     return to_rows(alternate(ways, sizes.repeats), n, 1, needed, evaluated)
+
+
+def defaults(setting, n, sizes, folder):
+    """Measure the default generator, an LSTM that corrects an n-gram model, beside the LSTM alone."""
+    names, tokens, rng = report_names(), encoded_names(), torch.Generator().manual_seed(0)
+    plain, vocabulary = trained(load_gan().generator_.output.in_features), load_gan().vocabulary_
+    default = ResidualLSTM(vocabulary.n_tokens, plain.output.in_features, rng=rng)
+    default.count(tokens, torch.ones(len(tokens)))
+    ways, needed, evaluated, items, calls = {}, {}, {}, n, 1
+    for name, generator in {"CharLSTM": plain, "default": default.eval()}.items():
+        counting, constraints = Counting(generator), Constraints(WIDTH)
+        distribution = SequenceDistribution(generator, vocabulary, WIDTH)
+        if setting == "likelihood epoch":
+            items, ways[name] = len(tokens), epochs(tokens, MLE(), copy.deepcopy(generator))
+            needed[name] = 3 * gflop(generator, n_symbols(tokens))
+        elif setting == "adversarial step":
+            some = tokens[torch.randperm(len(tokens), generator=rng)[: sizes.rows]]
+            items, calls = len(some), math.ceil(len(some) / BATCH)
+            judge = LSTMDiscriminator(vocabulary.n_tokens, plain.output.in_features, rng=rng)
+            ways[name] = epochs(some, ImportanceSampled(), copy.deepcopy(generator), judge)
+            n_real, n_drawn = n_symbols(some), len(some) * mean_symbols(generator)
+            needed[name] = gflop(generator, n_drawn + 3 * n_real)
+            needed[name] += gflop(plain, 3 * (n_real + n_drawn) + n_real, writes=False)
+        elif setting == "score":
+            items, ways[name] = len(names), partial(distribution.score_samples, names)
+            prefix_tree.PrefixTree(tokens).log_probs(counting)
+            evaluated[name] = gflop(generator, counting.n_symbols)
+        elif setting == "sample":
+            ways[name] = partial(distribution.sample, n)
+            prefix_tree.sample_counts(counting, n, constraints, rng=rng)
+            evaluated[name] = gflop(generator, counting.n_symbols)
+        else:
+            start = FrozenEstimator(with_generator(load_gan(), generator))
+            refined = Refined(start, random_state=0).fit(names)
+            refined.beta_ = 0.5  # also where nothing was gained
+            ways[name] = partial(refined.sample, n, WIDTH)
+    return to_rows(alternate(ways, sizes.repeats), items, calls, needed, evaluated)
 
 
 def multiplying(setting, size, sizes, folder):
@@ -281,6 +323,16 @@ PARTS = {  # a measurement, and its settings with their sizes
     "pretrain": (pretraining, lambda s: [("epoch", h) for h in s.hidden]),
     "sample": (sampling, lambda s: itertools.product(("trained", "untrained"), s.n_samples)),
     "score": (scoring, lambda s: [(name, len(LISTS[name]())) for name in s.lists]),
+    "default": (
+        defaults,
+        lambda s: [
+            ("likelihood epoch", len(report_names())),
+            ("adversarial step", s.rows),
+            ("score", len(report_names())),
+            ("sample", max(s.n_samples)),
+            ("refined sample", max(s.n_samples)),
+        ],
+    ),
     "growth": (growing, lambda s: [(name, x) for name, xs in s.growth.items() for x in xs]),
     "import": (importing, lambda s: [("processes", s.repeats)]),
 }

@@ -36,7 +36,7 @@ def to_rows(
     ----------
     times : dict
         See `alternate`; a round has `calls` steps and so many `items`.
-    needed : float
+    needed : float, or dict of float by way
         10^9 operations that a round needs.
     evaluated, peak_mb : dict, optional
         By way: operations that it does in fact, and memory.
@@ -44,6 +44,7 @@ def to_rows(
         For each column with ratios the way to compare with.
     """
     rows = []
+    needs = needed if isinstance(needed, dict) else dict.fromkeys(times, needed)
     for method, seconds in times.items():
         ratios = {}
         for column, control in controls.items():
@@ -53,7 +54,7 @@ def to_rows(
             "seconds": median(seconds) / calls,
             **ratios,
             "items_per_second": items / median(seconds),
-            "gflops": needed / median(seconds),
+            "gflops": needs.get(method, math.nan) / median(seconds),
             "gflops_evaluated": (evaluated or {}).get(method, math.nan) / median(seconds),
             "peak_mb": (peak_mb or {}).get(method, math.nan),
         }
@@ -72,7 +73,8 @@ def memory(key):
 def gflop(generator, n, writes=True):
     """Count the operations of a pass forwards over `n` symbols, in 10^9."""
     hidden, n_tokens = generator.output.in_features, generator.output.out_features
-    return n * (8 * hidden * (hidden + n_tokens) + 2 * hidden * n_tokens * writes) / 1e9
+    inputs, heads = generator.lstm.layers[0].input_size, 1 + hasattr(generator, "trust")
+    return n * (8 * hidden * (hidden + inputs) + 2 * hidden * n_tokens * heads * writes) / 1e9
 
 
 class Counting:

@@ -45,6 +45,13 @@ def test_features_are_those_of_scikit_learn_to_the_bit(X, ngram_range, n_feature
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
 
 
+def test_features_that_are_not_collected_have_the_same_sums(X):
+    hasher = NGramHasher(n_features=100)
+    weights = np.random.default_rng(0).normal(size=100)
+    found, expected = (matrix @ weights for matrix in (hasher.uncollected(X), hasher.transform(X)))
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+
+
 def test_hashes_of_bytes_are_those_of_scikit_learn():
     rng = np.random.default_rng(0)
     text = rng.integers(0, 256, 60, dtype=np.uint8)

@@ -84,7 +84,10 @@ def _judge(
 ) -> Array:
     features: Any = None
     if isinstance(classifiers[0], Pipeline):
-        features = _features(classifiers[0][:-1], sequences)
+        if [type(step) for _, step in classifiers[0].steps] == [NGramHasher, LogisticRegression]:
+            features = classifiers[0][0].uncollected(sequences)
+        else:
+            features = _features(classifiers[0][:-1], sequences)
     if features is not None:
         classifiers = [classifier[-1] for classifier in classifiers]
     if average:

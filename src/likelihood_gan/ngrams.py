@@ -79,6 +79,15 @@ class NGramHasher(TransformerMixin, BaseEstimator):
         TypeError, ValueError
             If a parameter is of the wrong type, or out of range.
         """
+        matrix = self.uncollected(X)
+        matrix.sum_duplicates()
+        return matrix
+
+    def uncollected(self, X: Sequences) -> Any:
+        """Return the same matrix, but with an entry for every n-gram, in no order.
+
+        That takes half the time, and is as good where the entries are multiplied and added up.
+        """
         rules = {"n_features": integer(1, 2**31 - 1), "ngram_range": NGRAM_RANGE}
         check_attributes(self, rules)
         (low, high), width = self.ngram_range, np.uint32(self.n_features)
@@ -92,9 +101,7 @@ class NGramHasher(TransformerMixin, BaseEstimator):
             counts.append(n)
         shape, ends = (len(sequences), self.n_features), np.concatenate(counts).cumsum()
         values = np.concatenate(signs).astype(np.float64)
-        matrix = csr_matrix((values, np.concatenate(columns), ends), shape)
-        matrix.sum_duplicates()
-        return matrix
+        return csr_matrix((values, np.concatenate(columns), ends), shape)
 
     def __sklearn_is_fitted__(self) -> bool:
         return True
