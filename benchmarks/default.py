@@ -31,7 +31,7 @@ from benchmarks.molecules import structure, with_features
 from benchmarks.starts import fit_kth, fit_ngram, fit_start, with_generator
 from benchmarks.tasks import load_split
 from benchmarks.transformer import fit_transformer
-from likelihood_gan import CharLSTM, LikelihoodGAN, Refined, metrics, models
+from likelihood_gan import CharLSTM, Ensemble, LikelihoodGAN, Refined, metrics, models
 
 TASKS = ("names", "census", "words", "words100k", "smiles", "first_names")
 CONTROL = "default"
@@ -112,6 +112,12 @@ def mixture(split, seed, watch=None):
     return with_generator(fits[0], models.Mixture([gan.generator_ for gan in fits])).distribution_
 
 
+def ensemble(split, seed, watch=None):
+    """Average two defaults that differ by their seeds."""
+    model = Ensemble(LikelihoodGAN(vocabulary=split.symbols), random_state=seed)
+    return model.fit(split.fit, sample_weight=split.weights)
+
+
 def product(split, seed, watch=None):
     """Multiply a `CharLSTM` and an n-gram model; the exponents are chosen on held-out data.
 
@@ -148,6 +154,7 @@ SETTINGS = {
     "Transformer": fit_transformer,
     "Transformer, dropout": functools.partial(fit_transformer, dropout=0.2),
     "mixture of two": mixture,
+    "ensemble of two defaults": ensemble,
     "mle, tuned": tuned,
     "default before": functools.partial(default, **BEFORE),
 }

@@ -1,6 +1,5 @@
 """A fit in a process of its own, which is killed."""
 
-import multiprocessing
 import os
 import signal
 import time
@@ -8,6 +7,7 @@ import time
 import numpy as np
 import torch
 from conftest import NAMES, tiny
+from forked import CONTEXT
 
 from likelihood_gan import LikelihoodGAN, corpus
 from likelihood_gan.callbacks import Checkpoint
@@ -49,9 +49,7 @@ def kill_after(wait, path, going_on=False):
 
 
 def start(path, going_on):
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["likelihood_gan"])  # or every process takes seconds
-    process = context.Process(target=fit, args=(path, going_on))
+    process = CONTEXT.Process(target=fit, args=(path, going_on))
     process.start()
     while not os.path.exists(path) and process.is_alive():
         time.sleep(0.001)

@@ -13,6 +13,7 @@ SMALL = {
     "EPOCHS": 1,
     "PRETRAIN_EPOCHS": 2,
     "EVERY": 20,
+    "HIDDEN_SIZE": 16,
     "N_SONGS": 50,
     "N_RUNS": 2,
     "N_WORDS": 1500,

@@ -7,6 +7,7 @@ meta-estimator above any distribution. `CharLSTM` and `LSTMDiscriminator` are th
 
 from likelihood_gan.conditional import GenerativeClassifier
 from likelihood_gan.distribution import SequenceDistribution
+from likelihood_gan.ensemble import Ensemble
 from likelihood_gan.estimator import LikelihoodGAN
 from likelihood_gan.models import CharLSTM, LSTMDiscriminator
 from likelihood_gan.refined import Refined
@@ -17,6 +18,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Autoregressive",
     "CharLSTM",
+    "Ensemble",
     "GenerativeClassifier",
     "LSTMDiscriminator",
     "LikelihoodGAN",

@@ -20,6 +20,7 @@ from likelihood_gan.checkpoint import Checkpoint, Frame
 from likelihood_gan.distribution import SequenceDistribution
 from likelihood_gan.fitting import Saver, Watcher
 from likelihood_gan.persistence import bundled
+from likelihood_gan.processes import is_first
 from likelihood_gan.progress import COLUMNS, describe, say
 from likelihood_gan.rules import FLAG, NOT_NEGATIVE, check, instance, integer
 
@@ -39,7 +40,12 @@ Callback = Callable[[SequenceDistribution, list[dict[str, Any]]], bool | None]
 def attach(
     callbacks: Iterable[Callback], distribution: SequenceDistribution, frame: Frame
 ) -> tuple[list[Watcher], list[Saver]]:
-    """Return what a fit calls after an epoch, and what it calls once those have looked."""
+    """Return what a fit calls after an epoch, and what it calls once those have looked.
+
+    Of several processes that train one model, the first alone calls something.
+    """
+    if not is_first():
+        return [], []
     callbacks = list(callbacks)
     keepers = [callback for callback in callbacks if isinstance(callback, Checkpoint)]
     watchers: list[Watcher] = [functools.partial(callback, distribution) for callback in callbacks]

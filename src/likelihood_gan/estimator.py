@@ -4,7 +4,6 @@ It translates: sequences to tokens, parameters to modules, seeds to random gener
 to tokens and modules is left to the other files, the use of what was fitted to `distribution`.
 """
 
-import functools
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
@@ -19,15 +18,16 @@ from likelihood_gan.callbacks import Callback, attach
 from likelihood_gan.checkpoint import Frame, Resumable, Saved
 from likelihood_gan.corpus import Data, Split, hold_out
 from likelihood_gan.devices import computing, device_of, own_modes, resolve_device, torch_rng
-from likelihood_gan.distribution import SequenceDistribution, SequenceEstimator, evaluate
+from likelihood_gan.distribution import SequenceDistribution, evaluate
+from likelihood_gan.fitted import FittedDistribution
 from likelihood_gan.fitting import fit_modules
 from likelihood_gan.models import LSTMDiscriminator, ResidualLSTM
 from likelihood_gan.objectives import Objective, is_adversarial
 from likelihood_gan.parameters import check_parameters
 from likelihood_gan.phases import PHASES, make_phases
 from likelihood_gan.plugins import ModuleParameters, try_out
-from likelihood_gan.progress import watched
-from likelihood_gan.protocols import Generator, has_count
+from likelihood_gan.processes import check_same, from_first, is_first
+from likelihood_gan.protocols import has_count
 from likelihood_gan.rows import count_distinct, repeat_themselves
 from likelihood_gan.rules import (
     FLAG,
@@ -65,7 +65,7 @@ persistence.bundled(keys=array("i", 1), shares=array("f", 1))(Split)
     n_iter_=integer(0),
     split_=NONE | instance(Split),
 )
-class LikelihoodGAN(ModuleParameters, Resumable, SequenceEstimator):
+class LikelihoodGAN(ModuleParameters, Resumable, FittedDistribution):
     """Adversarially trained distribution over discrete sequences with an exact likelihood.
 
     The generator is any autoregressive model that gives the log-probability of a sequence and
@@ -315,7 +315,7 @@ class LikelihoodGAN(ModuleParameters, Resumable, SequenceEstimator):
 
         rows = tokens[first]
 
-        random_state = random_source(self.random_state)
+        random_state = from_first(random_source(self.random_state))
         if saved is None:
             held_out = self._hold_out(rows, shares, random_state)
         else:
@@ -328,6 +328,7 @@ class LikelihoodGAN(ModuleParameters, Resumable, SequenceEstimator):
         data = Data.of(rows, shares - held_out, held_out, device)
         rng = torch_rng(random_state, device)
         frame = saved.frame if saved else Frame.of(self, vocabulary, rows, shares, held_out)
+        check_same("X, sample_weight and symbols", lambda: (frame.data, list(vocabulary.symbols)))
         with computing(*modules):
             try_out(*modules, data.training, vocabulary.n_tokens, objective, rng)
             distribution = SequenceDistribution(modules[0], vocabulary, max_len)
@@ -351,7 +352,7 @@ class LikelihoodGAN(ModuleParameters, Resumable, SequenceEstimator):
                 batch_size=int(self.batch_size),
                 discriminator_learning_rate=self.discriminator_learning_rate,
                 precision=self.precision,
-                verbose=self.verbose,
+                verbose=self.verbose if is_first() else 0,
                 rng=rng,
             )
         if run.fitted:
@@ -367,32 +368,6 @@ class LikelihoodGAN(ModuleParameters, Resumable, SequenceEstimator):
                     module.eval()
         report(run)
         return self
-
-    # The verbs are those of its distribution
-
-    @property
-    def generator_(self) -> Generator:
-        """The trained generator."""
-        return self.distribution_.generator
-
-    @property
-    def vocabulary_(self) -> Vocabulary:
-        """The symbols in the order of their tokens."""
-        return self.distribution_.vocabulary
-
-    @property
-    def max_len_(self) -> int:
-        """Most symbols of a sample."""
-        return self.distribution_.max_len
-
-    def score_samples(self, X: Sequences) -> NDArray[np.float64]:
-        """Log-probability of each sequence in nats, END included: (n,), float64.
-
-        -inf where a symbol is unknown and ``handle_unknown="neg_inf"``.
-        """
-        check_is_fitted(self)
-        with watched(self.verbose):
-            return self.distribution_.score_samples(X, handle_unknown=self.handle_unknown)
 
     def discriminate(self, X: Sequences, *, random: bool = True) -> NDArray[np.float64]:
         """Probability that each sequence is real, and neither generated nor random: (n,), float64.
@@ -435,26 +410,6 @@ class LikelihoodGAN(ModuleParameters, Resumable, SequenceEstimator):
         unknown = 0.0 if random else np.nan
         with computing(discriminator, generator):
             return evaluate(self.vocabulary_, X, judge, self.handle_unknown, unknown)
-
-    def _draw(self, *arguments: Any) -> list[Any]:
-        check_is_fitted(self)
-        with watched(self.verbose):
-            return self.distribution_._draw(*arguments)
-
-    def _draw_counts(self, *arguments: Any) -> tuple[list[Any], NDArray[np.int64]]:
-        check_is_fitted(self)
-        with watched(self.verbose):
-            return self.distribution_._draw_counts(*arguments)
-
-    @functools.wraps(SequenceDistribution.most_probable)
-    def most_probable(  # noqa: D102
-        self, *arguments: Any, **options: Any
-    ) -> tuple[list[Any], NDArray[np.float64]]:
-        check_is_fitted(self)
-        return self.distribution_.most_probable(*arguments, **options)
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "distribution_")
 
     def _finish_reading(self) -> None:
         check_parameters(self)

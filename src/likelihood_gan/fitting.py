@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from likelihood_gan.controls import check_progress, nats, poor_fit
 from likelihood_gan.corpus import Corpus, Data
 from likelihood_gan.phases import Phase
+from likelihood_gan.processes import divided, from_first
 from likelihood_gan.progress import Epochs
 from likelihood_gan.protocols import (
     Generator,
@@ -230,7 +231,7 @@ class Fit:
             self.kept.take(record["epoch"])
             run.best, run.best_epoch = nll, record["epoch"]
         votes = [watch(run.history) for watch in watchers]
-        run.stopped = any(votes)
+        run.stopped = from_first(any(votes))
         self._look_ahead()
 
     def _phase_is_over(self) -> bool:
@@ -291,4 +292,5 @@ def fit_modules(
 def _nll(generator: Generator, held_out: Corpus, rng: torch.Generator) -> float:
     """Negative log-likelihood under the held-out shares, in nats per sequence."""
     shares = held_out.log_frequency.double().exp()
-    return -float((shares * log_probs(generator, held_out.tokens, rng)).sum())
+    scores = divided(lambda rows: log_probs(generator, rows, rng), held_out.tokens)
+    return -float((shares * scores).sum())

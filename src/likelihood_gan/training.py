@@ -19,6 +19,7 @@ from torch.nn.functional import softplus
 
 from likelihood_gan.corpus import Corpus
 from likelihood_gan.objectives import Objective, is_adversarial
+from likelihood_gan.processes import average_gradients, check_same, divided
 from likelihood_gan.protocols import (
     END,
     Discriminator,
@@ -180,6 +181,7 @@ def train(
                 raise FloatingPointError(f"{key} became {value}")
         if _has_nan(generator, discriminator):  # the last step's loss was still good
             raise FloatingPointError("a weight became NaN")
+        check_same("the weights after an epoch", lambda: _sums(generator, discriminator))
         memory.epochs = epoch
         yield record | {"seconds": time.perf_counter() - started}
 
@@ -196,7 +198,7 @@ class _Models(NamedTuple):
         """Apply one of the models to rows: (batch,), float32 or better."""
         low = self.precision == "bf16"
         with torch.autocast(tokens.device.type, torch.bfloat16, enabled=low):
-            values = call_with_rng(function, tokens, rng=self.rng)
+            values = divided(lambda rows: call_with_rng(function, rows, rng=self.rng), tokens)
         return values.float() if low else values
 
 
@@ -272,6 +274,7 @@ def _make_batch(index: Tensor, corpus: Corpus, models: _Models, *, check: bool) 
             tokens = call_with_rng(generator.sample, n, corpus.width, rng=models.rng)
         if check:
             checked_sample(tokens, n, corpus.width)
+            check_same("the samples of the generator", tokens.tolist)
         return _HalfBatch(tokens, lambda: corpus.log_frequency_of(tokens), models)
 
     number = None
@@ -351,6 +354,7 @@ def _descend(loss: Tensor, optimiser: torch.optim.Optimizer, rate: float) -> Non
     optimiser.param_groups[0]["lr"] = rate
     optimiser.zero_grad()
     loss.backward()
+    average_gradients(optimiser.param_groups[0]["params"])
     optimiser.step()
 
 
@@ -363,6 +367,11 @@ def _explaining_nan(*modules: Any) -> Iterator[None]:
         if not _has_nan(*modules):
             raise
         raise FloatingPointError("a weight became NaN") from error
+
+
+def _sums(*modules: Any) -> list[float]:
+    weights = [p.detach() for m in modules if m is not None for p in m.parameters()]
+    return [float(values.double().sum()) for values in weights]
 
 
 def _has_nan(*modules: Any) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from likelihood_gan.processes import draw_rows
 from likelihood_gan.protocols import END, State, by_steps, lengths
 from likelihood_gan.rules import DROPOUT, FLAG, NONE, check, integer
 from likelihood_gan.sampling import Autoregressive, log_prob_of
@@ -206,7 +207,8 @@ def _drop(inputs: Tensor, share: float, rng: torch.Generator | None) -> Tensor:
     if share == 0:
         return inputs
     keep = 1 - share
-    return inputs * torch.empty_like(inputs).bernoulli_(keep, generator=rng) / keep
+    kept = draw_rows(lambda like: torch.empty_like(like).bernoulli_(keep, generator=rng), inputs)
+    return inputs * kept / keep
 
 
 def initialise(module: nn.Module, rng: torch.Generator | None) -> None:

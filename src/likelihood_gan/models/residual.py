@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from likelihood_gan.models.ngram import NGram
 from likelihood_gan.models.recurrent import LSTMStack, Symbols, checked_arguments, initialise
+from likelihood_gan.processes import draw_rows
 from likelihood_gan.protocols import END, State, by_steps, lengths
 from likelihood_gan.rows import hash_rows
 from likelihood_gan.rules import DROPOUT, check
@@ -152,7 +153,11 @@ class ResidualLSTM(Autoregressive, nn.Module):
         log_q = log_q.to(dtype)
         seen, given = log_q.exp(), log_q
         if self.training and (hidden := self.arguments["ngram_dropout"]):
-            shown = torch.rand((len(read), 1, 1), device=read.device, generator=rng) >= hidden
+            drawn = draw_rows(
+                lambda like: torch.rand(like.shape, device=like.device, generator=rng),
+                read[:, :1, None],
+            )
+            shown = drawn >= hidden
             seen, given = seen * shown, given * shown
         inputs = torch.cat([self.symbols(read, dtype), seen], 2)
         h, state = self.lstm(inputs, state, rng)
