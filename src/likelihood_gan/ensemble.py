@@ -13,7 +13,7 @@ from sklearn.frozen import FrozenEstimator
 
 from likelihood_gan import persistence
 from likelihood_gan.checkpoint import Checkpoint
-from likelihood_gan.distribution import SequenceDistribution
+from likelihood_gan.distribution import SequenceDistribution, SequenceEstimator
 from likelihood_gan.estimator import LikelihoodGAN
 from likelihood_gan.fitted import FittedDistribution
 from likelihood_gan.models import Mixture
@@ -22,6 +22,7 @@ from likelihood_gan.rules import (
     NONE,
     NOT_ZERO,
     Rule,
+    check,
     check_attributes,
     instance,
     integer,
@@ -140,6 +141,13 @@ class Ensemble(FittedDistribution):
     def handle_unknown(self) -> str:  # type: ignore[override]
         """What the scores do with symbols that are not in the vocabulary: what the members do."""
         return getattr(self.estimators_[0], "handle_unknown", "error")
+
+    def _finish_reading(self) -> None:
+        check_attributes(self, _RULES)
+        for member in getattr(self, "estimators_", ()):
+            check(member, "estimators_", instance(SequenceEstimator))
+        if hasattr(self, "estimators_") and not self.estimators_:
+            raise ValueError("estimators_ must not be empty")
 
 
 def _checked(estimator: Any) -> Any:
