@@ -1,17 +1,18 @@
 # Two commands for a fresh machine: `make demo` and `make test`. `make help` lists the rest.
 PYTHON ?= python3
 VENV ?= .venv
+CONSTRAINTS ?= constraints.txt
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS)
 
-.PHONY: help demo test test-slow doctest test-oldest-sklearn lint types docs docs-code examples clean
+.PHONY: help demo test test-slow doctest test-oldest-sklearn lint types docs docs-code examples dist clean
 
 # First, so that `make` alone prints it. A target is listed with what stands behind its ##.
 help:  ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 22
 
 # One stamp per set of packages: an install is repeated only when the project file changes.
-$(VENV)/.base: pyproject.toml constraints.txt
+$(VENV)/.base: pyproject.toml $(CONSTRAINTS)
 	@echo "making a virtual environment in $(VENV)"
 	$(PYTHON) -m venv $(VENV)
 	@echo "installing the package, PyTorch (about 200 MB) and scikit-learn: minutes at the first time"
@@ -53,9 +54,11 @@ test-oldest-sklearn: $(VENV)/.oldest-sklearn  ## the tests of the estimators wit
 		assert s.__version__.startswith('1.6.')"
 	PYTHONPATH=$(OLDEST_SKLEARN) $(BIN)/python -m pytest -q tests/test_sklearn.py
 
-lint: $(VENV)/.dev  ## style and format
+lint: $(VENV)/.dev  ## style and format, also of the workflow and the citation
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/cffconvert --validate
 
 types: $(VENV)/.dev  ## type annotations
 	$(BIN)/mypy
@@ -68,6 +71,16 @@ docs-code: $(VENV)/.test  ## the code in the pages
 
 examples: $(VENV)/.dev  ## every example as a script
 	for file in examples/*.py; do MPLBACKEND=Agg $(BIN)/python $$file || exit 1; done
+
+# The wheel is built from the sdist, and used where nothing of the checkout can be imported.
+dist: $(VENV)/.dev  ## build sdist and wheel, check them, and use the wheel in an environment of its own
+	rm -rf dist $(VENV)/clean
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist/*.whl
+	$(BIN)/python -m venv $(VENV)/clean
+	$(VENV)/clean/bin/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) dist/*.whl
+	cd dist && ../$(VENV)/clean/bin/python ../tests/use_wheel.py ../tests/golden
 
 clean:  ## remove the environment and what was built
 	rm -rf $(VENV) docs/_build docs/generated docs/auto_examples docs/sg_execution_times.rst

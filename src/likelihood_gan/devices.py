@@ -33,7 +33,7 @@ def resolve_device(device: str | torch.device | None) -> torch.device:
     """
     remedy = "pass a name such as 'cpu', 'cuda' or 'cuda:1', or None"
     if device is None:
-        device = torch.get_default_device()
+        device = torch.empty(0).device
     if not isinstance(device, (str, torch.device)):
         raise TypeError(f"device must be a str or a torch.device, got {device!r}; {remedy}")
     try:
@@ -86,7 +86,7 @@ def own_modes() -> Iterator[None]:
         for kind in _KINDS:
             if torch.is_autocast_enabled(kind):
                 modes.enter_context(torch.autocast(kind, enabled=False))
-        if torch.get_default_device().type != "cpu":
+        if torch.empty(0).device.type != "cpu":  # also that of a `with`, which older versions do not tell
             modes.enter_context(torch.device("cpu"))
         yield
 
