@@ -1,8 +1,8 @@
 """
-One model on several processes
-==============================
+Do two processes train one model faster?
+========================================
 
-How much faster do two processes train one large network? Run it on two cores:
+Run it on two cores:
 
     OMP_NUM_THREADS=1 python examples/torchrun_names.py
     OMP_NUM_THREADS=1 torchrun --standalone --nproc-per-node=2 examples/torchrun_names.py
@@ -38,3 +38,4 @@ with several_processes() as rank:
 if rank == 0:  # the first process alone writes and prints
     seconds = time.perf_counter() - started
     print(f"{seconds:.1f} s, {gan.history_[-1]['validation_nll']:.5f} held-out nats")
+    print(*gan.sample(3, random_state=0), sep="\n")

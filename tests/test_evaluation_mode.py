@@ -28,8 +28,8 @@ class Drops(nn.Module):
         return self
 
     def forward(self, tokens):
-        mean = (self.embedding(tokens) * (tokens != 0)[:, :, None]).mean(1)
-        return self.output(self.still(self.dropout(mean)))[:, 0]
+        total = (self.embedding(tokens) * (tokens != 0)[:, :, None]).sum(1)
+        return self.output(self.still(self.dropout(total)))[:, 0]
 
 
 def lstm(n_tokens):

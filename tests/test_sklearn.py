@@ -73,6 +73,7 @@ ALL_PARAMETERS = {
     "n_iter_no_change": 3,
     "warm_start": True,
     "callbacks": [PrintSamples()],
+    "check_plugins": "not checked here",
     "device": torch.device("cpu"),
     "verbose": True,
     "random_state": np.random.RandomState(0),

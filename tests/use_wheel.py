@@ -1,6 +1,6 @@
 """Use the installed package as a stranger does: `make dist` runs this where no checkout can be imported.
 
-    python use_wheel.py FOLDER      # with the golden files, see test_golden.py
+python use_wheel.py FOLDER      # with the golden files, see test_golden.py
 """
 
 import subprocess

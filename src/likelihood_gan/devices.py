@@ -86,7 +86,9 @@ def own_modes() -> Iterator[None]:
         for kind in _KINDS:
             if torch.is_autocast_enabled(kind):
                 modes.enter_context(torch.autocast(kind, enabled=False))
-        if torch.empty(0).device.type != "cpu":  # also that of a `with`, which older versions do not tell
+        if (
+            torch.empty(0).device.type != "cpu"
+        ):  # also that of a `with`, which older versions do not tell
             modes.enter_context(torch.device("cpu"))
         yield
 
