@@ -44,14 +44,14 @@ class Written(NamedTuple):
     @classmethod
     def of(cls, sequences: Sequence[Sequence[Hashable]]) -> "Written":
         """Write checked sequences."""
-        names, numbers_ = _named(sequences)
+        names, numbered = _named(sequences)
         sizes = np.fromiter(map(len, sequences), np.int64, len(sequences))
         first = np.concatenate([[0], (sizes + 2).cumsum()])
         number = np.zeros(first[-1], dtype=np.int64)
         number[first[1:] - 1] = 1
         inside = np.ones(len(number), dtype=bool)
         inside[first[:-1]] = inside[first[1:] - 1] = False
-        number[inside] = numbers_ + len(_MARKS)
+        number[inside] = numbered + len(_MARKS)
         lines = [f"{name}\n".encode() for name in (*_MARKS, *names)]
         widths = np.fromiter(map(len, lines), np.int64, len(lines))
         begin = np.concatenate([[0], widths[number].cumsum()])
@@ -159,5 +159,5 @@ def _named(sequences: Sequence[Sequence[Hashable]]) -> tuple[Iterable[str], NDAr
         return map(symbol_name, symbols), (seen.cumsum() - 1)[code_points]
     number: dict[Hashable, int] = {}
     every = (number.setdefault(s, len(number)) for s in itertools.chain.from_iterable(sequences))
-    numbers_ = np.fromiter(every, np.int64)
-    return map(symbol_name, number), numbers_
+    numbered = np.fromiter(every, np.int64)
+    return map(symbol_name, number), numbered

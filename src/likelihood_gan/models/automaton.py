@@ -52,13 +52,14 @@ class Automaton:
         What the table of the shortest contexts lacks is computed. Once that has been as much as there
         is, the table doubles.
         """
-        size = len(self._table)
+        table = self._table  # of one moment: another thread may put a greater one in its place
+        size = len(table)
         most = min(len(self.tree.totals), max(NUMBERS_WORTH_KEEPING // self.n_tokens, 1))
         if size < most:
             self._missed += int((context >= size).sum())
             if self._missed > size:
                 new = torch.arange(size, min(2 * self._missed, most), device=context.device)
-                self._table, self._missed = torch.cat([self._table, self._next(new)]), 0
+                self._table, self._missed = torch.cat([table, self._next(new)]), 0
         return self._next(context)
 
     def _next(self, context: Tensor) -> Tensor:
